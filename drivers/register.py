@@ -1,0 +1,364 @@
+"""Registers of a Modbus device: their types, decoding a block of them, and planning which blocks to read. No I/O.
+
+A block is read as one request. Its `Decoder` puts the words of low-word-first values in order, unpacks all fields with
+one precompiled `struct` and turns each raw number into its quantity. The planner is exact: it finds the cover of the
+wanted registers that takes the line the least time.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Callable, Iterable, Sequence
+from decimal import Decimal
+from itertools import pairwise
+from operator import itemgetter
+
+import msgspec
+
+from drivers.reading import Reason, Value
+
+READ_FUNCTIONS = (1, 2, 3, 4)
+BIT_FUNCTIONS = (1, 2)
+MAX_REGISTERS = 125
+MAX_BITS = 2000
+"""Most that one request may ask for (Modbus application protocol 1.1b3, 6.1 to 6.4)."""
+
+CODES = {"u16": "H", "s16": "h", "u32": "I", "s32": "i", "f32": "f", "u64": "Q", "s64": "q", "f64": "d"}
+ORDERS = ("ABCD", "CDAB", "BADC", "DCBA")
+"""Bytes of the big-endian value in wire order: high word first, low word first, and both with swapped bytes."""
+
+
+class Register(msgspec.Struct, frozen=True):
+    """One value in a device's register map."""
+
+    key: str
+    addr: int
+    """0-based PDU address, as it goes on the wire."""
+    fc: int = 3
+    """Function that reads it: 1 coils, 2 discrete inputs, 3 holding, 4 input registers."""
+    type: str = "u16"
+    """A key of CODES, `bit`, or `str` (two characters a register)."""
+    order: str = "ABCD"
+    words: int = 1
+    """Registers it takes; for coils and discrete inputs, bits (always 1)."""
+    scale: float = 1.0
+    offset_raw: int = 0
+    """value = (raw + offset_raw) * scale"""
+    unit: str = ""
+    """UCUM code."""
+    canonical: str | None = None
+    """`measurement.field` of the naming table; None: read on request only."""
+    invalid: tuple[int, ...] = ()
+    """Raw numbers that mean "no reading"; for f32 and f64 the bit pattern."""
+    valid: tuple[int, int] | None = None
+    """Raw numbers outside this range mean "no reading"."""
+    bit: int = 0
+    """For type `bit` in a register: which bit, 0 the lowest."""
+
+    @property
+    def end(self) -> int:
+        """First address after it."""
+        return self.addr + self.words
+
+
+class Block(msgspec.Struct, frozen=True):
+    """One read request and the registers it brings, in order of address."""
+
+    fc: int
+    start: int
+    count: int
+    """Registers, or bits for functions 1 and 2."""
+    registers: tuple[Register, ...]
+
+    def holes(self) -> list[tuple[int, int]]:
+        """Address ranges (first, after last) that the request reads though no wanted register lies there."""
+        found, reached = [], self.start
+        for register in self.registers:
+            if register.addr > reached:
+                found.append((reached, register.addr))
+            reached = max(reached, register.end)
+        if reached < self.start + self.count:
+            found.append((reached, self.start + self.count))
+        return found
+
+
+# --- decoding ---------------------------------------------------------------------------------------------------------
+
+
+class Decoder:
+    """Turns the words of one block's answer into values."""
+
+    def __init__(self, block: Block) -> None:
+        """Compile the struct and one converter per register."""
+        self.registers = block.registers
+        self._pick = [r.addr - block.start for r in block.registers] if block.fc in BIT_FUNCTIONS else None
+        if self._pick is None:
+            self._layers = [_Layer(block, rows) for rows in _disjoint(block.registers)]
+
+    def decode(self, words: Sequence[int]) -> tuple[list[Value | None], dict[int, Reason]]:
+        """Values in the order of the block's registers, and the reason of each that is not good.
+
+        `words` are the block's registers (0..65535 each), or its bits for functions 1 and 2.
+        """
+        if self._pick is not None:
+            return [bool(words[at]) for at in self._pick], {}
+        if len(self._layers) == 1:
+            return self._layers[0].decode(words)
+        values: list[Value | None] = [None] * len(self.registers)
+        faults: dict[int, Reason] = {}
+        for layer in self._layers:
+            some, wrong = layer.decode(words)
+            for at, value in zip(layer.positions, some, strict=True):
+                values[at] = value
+            faults.update({layer.positions[i]: reason for i, reason in wrong.items()})
+        return values, faults
+
+
+class _Layer:
+    """Registers of a block that do not overlap: one struct unpacks them all."""
+
+    def __init__(self, block: Block, positions: list[int]) -> None:
+        rows = [block.registers[i] for i in positions]
+        order, code = _layout(block, rows)
+        self.positions = positions
+        self._in_order = itemgetter(*order) if order != list(range(block.count)) else None
+        self._pack = struct.Struct(f">{block.count}H").pack
+        self._unpack = struct.Struct(code).unpack
+        self._convert = [_converter(register) for register in rows]
+        self._guarded = [(i, _codes(r), r.valid) for i, r in enumerate(rows) if r.invalid or r.valid]
+
+    def decode(self, words: Sequence[int]) -> tuple[list[Value | None], dict[int, Reason]]:
+        raw = self._unpack(self._pack(*(self._in_order(words) if self._in_order else words)))
+        values = [convert(number) for convert, number in zip(self._convert, raw, strict=True)]
+        faults = {i: Reason.decode for i, value in enumerate(values) if value is None} if None in values else {}
+        for i, codes, valid in self._guarded:
+            if _matches(raw[i], codes) or (valid and not valid[0] <= raw[i] <= valid[1]):
+                faults[i] = Reason.sentinel
+        return values, faults
+
+
+def _disjoint(registers: Sequence[Register]) -> list[list[int]]:
+    """Positions of the registers in as few layers as needed, so that within a layer none overlaps another."""
+    layers: list[list[int]] = []
+    for i, register in enumerate(registers):
+        layer = next((rows for rows in layers if registers[rows[-1]].end <= register.addr), None)
+        if layer is None:
+            layers.append([i])
+        else:
+            layer.append(i)
+    return layers
+
+
+def _layout(block: Block, rows: list[Register]) -> tuple[list[int], str]:
+    """Order of the words that suits the struct, and the struct's code for the whole block."""
+    order = list(range(block.count))
+    code, reached = ">", block.start
+    for register in rows:
+        at = register.addr - block.start
+        if register.order in ("CDAB", "BADC"):
+            order[at : at + register.words] = order[at : at + register.words][::-1]
+        code += "xx" * (register.addr - reached)
+        as_bytes = register.type == "str" or _swaps(register)
+        code += f"{register.words * 2}s" if as_bytes else CODES.get(register.type, "H")
+        reached = register.end
+    return order, code + "xx" * (block.start + block.count - reached)
+
+
+def _swaps(register: Register) -> bool:
+    """True where the bytes within each word are swapped: its words reversed (BADC) or not (DCBA), little-endian."""
+    return register.order in ("BADC", "DCBA") and register.type in CODES
+
+
+def _converter(register: Register) -> Callable[..., Value | None]:
+    """From what the struct gives to the value, None where nothing can be decoded."""
+    if register.type == "str":
+        return _text
+    if register.type == "bit":
+        mask = 1 << register.bit
+        return lambda word: bool(word & mask)
+    scaled = _scaler(register)
+    if not _swaps(register):
+        return scaled
+    unpack = struct.Struct("<" + CODES[register.type]).unpack
+    return lambda swapped: scaled(unpack(swapped)[0])
+
+
+def _scaler(register: Register) -> Callable[..., float | None]:
+    """The scale as a fraction of integers, so that 279 at 0.1 is 27.9 and not 27.900000000000002."""
+    numerator, denominator = Decimal(str(register.scale)).as_integer_ratio()
+    offset = register.offset_raw
+    if register.type in ("f32", "f64"):
+        shorten = shortest_f32 if register.type == "f32" else float
+        return lambda raw: _scaled_float(shorten(raw), numerator, denominator) if math.isfinite(raw) else None
+    if denominator == 1:
+        return lambda raw: (raw + offset) * numerator
+    return lambda raw: (raw + offset) * numerator / denominator
+
+
+def _scaled_float(value: float, numerator: int, denominator: int) -> float:
+    return value if numerator == denominator else value * numerator / denominator
+
+
+_f32 = struct.Struct("f")
+
+
+def shortest_f32(value: float) -> float:
+    """The number with the fewest digits that is the same 32-bit float: 230.1, not 230.10000610351562."""
+    for form in (".7g", ".8g"):
+        short = float(format(value, form))
+        if abs(short) < 3.4e38 and _f32.unpack(_f32.pack(short))[0] == value:
+            return short
+    return float(format(value, ".9g"))
+
+
+def _text(raw: bytes) -> str | None:
+    try:
+        return raw.split(b"\0", 1)[0].decode("ascii").strip()
+    except UnicodeDecodeError:
+        return None
+
+
+def _codes(register: Register) -> frozenset[float]:
+    """The `invalid` codes as the struct gives them: bit patterns of floats become floats."""
+    if register.type in ("f32", "f64"):
+        whole, part = ("I", "f") if register.type == "f32" else ("Q", "d")
+        return frozenset(struct.unpack(part, struct.pack(whole, code))[0] for code in register.invalid)
+    return frozenset(register.invalid)
+
+
+def _matches(raw: float | bytes, codes: frozenset[float]) -> bool:
+    """NaN is equal to nothing, so a NaN pattern among the codes stands for every NaN."""
+    return raw in codes or (_is_nan(raw) and any(_is_nan(code) for code in codes))
+
+
+def _is_nan(number: float | bytes) -> bool:
+    return isinstance(number, float) and math.isnan(number)
+
+
+# --- planning ---------------------------------------------------------------------------------------------------------
+
+
+class Line(msgspec.Struct, frozen=True):
+    """What a request costs on one bus, in seconds."""
+
+    request: float
+    """Fixed part: the request, the answer's frame, silences, the device's turnaround."""
+    register: float
+    """Each register more in the answer."""
+
+    def bits(self) -> float:
+        """Each bit more in the answer."""
+        return self.register / 16
+
+
+def serial_line(baud: int, framing: str, turnaround: float = 0.02) -> Line:
+    """A serial line: 8 bytes of request, 5 of answer frame, 3.5 characters of silence twice, then 2 a register.
+
+    `framing` as 8N1 or 8E1; `turnaround` in seconds. (Modbus over serial line 1.02, 2.5.1.1: above 19,200 baud the
+    silence is 1.75 ms.)
+    """
+    parity = framing[1] != "N"
+    character = (1 + int(framing[0]) + parity + int(framing[2])) / baud
+    silence = 3.5 * character if baud <= 19200 else 0.00175
+    return Line(request=13 * character + 2 * silence + turnaround, register=2 * character)
+
+
+def tcp_line(round_trip: float = 0.002) -> Line:
+    """A TCP endpoint: the round trip (seconds) is all that counts."""
+    return Line(request=round_trip, register=2e-6)
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """What a device allows in one request."""
+
+    registers: int = MAX_REGISTERS
+    bits: int = MAX_BITS
+    forbidden: frozenset[tuple[int, int, int]] = frozenset()
+    """(function, first, after last): address ranges that no request may touch unless a wanted register lies there."""
+    whole: tuple[int, int] | None = None
+    """(first, count): these registers answer only as this one block."""
+
+
+def plan(registers: Iterable[Register], line: Line, limits: Limits | None = None) -> list[Block]:
+    """The requests that read all `registers` in the least time on `line`, in order of function and address."""
+    limits = limits or Limits()
+    by_function: dict[int, list[Register]] = {}
+    for register in sorted(registers, key=lambda r: (r.fc, r.addr, -r.words)):
+        by_function.setdefault(register.fc, []).append(register)
+    return [block for fc, rows in by_function.items() for block in _cover(fc, rows, line, limits)]
+
+
+def _cover(fc: int, rows: list[Register], line: Line, limits: Limits) -> list[Block]:
+    """Exact dynamic programme over `rows` of one function.
+
+    Registers that lie inside another are set aside first; then starts and ends both rise, so an optimal cover
+    consists of runs of neighbours, and best[i] = min over j of best[j] + the cost of one request for rows j to i-1.
+    """
+    outer = _without_nested(rows)
+    widest = limits.bits if fc in BIT_FUNCTIONS else limits.registers
+    each = line.bits() if fc in BIT_FUNCTIONS else line.register
+    best, cut = [0.0], [0]
+    for i in range(1, len(outer) + 1):
+        options: list[tuple[float, int]] = []
+        for j in range(i - 1, -1, -1):
+            _, count = _span(outer[j:i], limits.whole)
+            if j < i - 1 and (count > widest or _crosses(fc, outer[j:i], limits.forbidden)):
+                break
+            options.append((best[j] + line.request + count * each, j))
+        least, j = min(options)
+        best.append(least)
+        cut.append(j)
+    return _blocks(fc, rows, [outer[j:i] for j, i in _runs(cut)], limits.whole)
+
+
+def _without_nested(rows: list[Register]) -> list[Register]:
+    """`rows` (by address, longest first) less those inside an earlier one."""
+    outer: list[Register] = []
+    for row in rows:
+        if not outer or row.end > outer[-1].end:
+            outer.append(row)
+    return outer
+
+
+def _span(run: list[Register], whole: tuple[int, int] | None) -> tuple[int, int]:
+    """(start, count) of the request for `run`, widened to the block that only answers whole."""
+    start, end = run[0].addr, run[-1].end
+    if whole and start < whole[0] + whole[1] and whole[0] < end:
+        start, end = min(start, whole[0]), max(end, whole[0] + whole[1])
+    return start, end - start
+
+
+def _crosses(fc: int, run: list[Register], forbidden: frozenset[tuple[int, int, int]]) -> bool:
+    """True where a request for the run would read over a forbidden range."""
+    gaps = [(left.end, right.addr) for left, right in pairwise(run) if left.end < right.addr]
+    return any(f == fc and first < end and start < after for f, first, after in forbidden for start, end in gaps)
+
+
+def _runs(cut: list[int]) -> list[tuple[int, int]]:
+    """The runs (first, after last) of the optimal cover, read back from the cuts."""
+    runs: list[tuple[int, int]] = []
+    i = len(cut) - 1
+    while i:
+        runs.append((cut[i], i))
+        i = cut[i]
+    return runs[::-1]
+
+
+def _blocks(fc: int, rows: list[Register], runs: list[list[Register]], whole: tuple[int, int] | None) -> list[Block]:
+    """One block per run; every row goes to the first block that holds it."""
+    blocks: list[Block] = []
+    left = rows
+    for run in runs:
+        start, count = _span(run, whole)
+        inside = tuple(row for row in left if start <= row.addr and row.end <= start + count)
+        left = [row for row in left if row not in inside]
+        blocks.append(Block(fc, start, count, inside))
+    return [block for block in blocks if block.registers]
+
+
+def cost(blocks: Iterable[Block], line: Line) -> float:
+    """Seconds that the requests take on `line`."""
+    return sum(
+        line.request + block.count * (line.bits() if block.fc in BIT_FUNCTIONS else line.register) for block in blocks
+    )
