@@ -1,0 +1,153 @@
+"""The command `edge`: its sub-commands, what each needs, and the exit codes. Parts are imported only when asked for."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edge_agent.text import Text, texts
+
+DEFAULT_CONFIG = Path("/etc/edge-agent/agent.yaml")
+Command = Callable[[argparse.Namespace], int]
+FORM = argparse.RawDescriptionHelpFormatter
+
+if TYPE_CHECKING:
+    Group = argparse._SubParsersAction[argparse.ArgumentParser]
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Run one command; 0 well, 1 needs attention, 2 failed (or wrong arguments)."""
+    language = _language()
+    arguments = _parser(texts(language)).parse_args(words)
+    arguments.language = language
+    from edge_agent.commands import Wrong
+
+    try:
+        return int(arguments.command(arguments))
+    except Wrong as wrong:
+        print(wrong, file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # Whoever read us (`| head`) has enough; the interpreter must not try to flush again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _language() -> str:
+    """Before a configuration is read, the terminal's language decides."""
+    said = os.environ.get("LC_ALL") or os.environ.get("LC_MESSAGES") or os.environ.get("LANG") or ""
+    return "vi" if said.startswith("vi") else "en"
+
+
+# --- the commands -----------------------------------------------------------------------------------------------------
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    """`edge run`: the agent in the foreground, until SIGTERM."""
+    import uvloop
+
+    from drivers.marked import Problems
+    from edge_agent import app as program
+    from edge_agent import config as configuration
+    from edge_agent.commands import Wrong
+
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    try:
+        config = configuration.load(arguments.config)
+    except Problems as problems:
+        raise Wrong("\n".join(configuration.render(problems.problems, texts(arguments.language)))) from None
+
+    async def run() -> None:
+        await program.App(config).run()
+
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(run())
+    except program.CannotStart as reason:
+        raise Wrong(texts(config.language)(f"run.{reason.what}", **reason.facts)) from None
+    return 0
+
+
+def _client(name: str) -> Command:
+    def command(arguments: argparse.Namespace) -> int:
+        from edge_agent import commands
+
+        chosen: Command = getattr(commands, name)
+        return chosen(arguments)
+
+    return command
+
+
+def _sim_ward(arguments: argparse.Namespace) -> int:
+    from drivers.sim import ward
+
+    return ward.main(arguments)
+
+
+def _demo(arguments: argparse.Namespace) -> int:
+    from edge_agent import demo
+
+    return demo.main(arguments)
+
+
+# --- the parser -------------------------------------------------------------------------------------------------------
+
+
+def _parser(text: Text) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        "edge", description=text("help.edge"), epilog=text("help.exit"), formatter_class=FORM
+    )
+    commands = parser.add_subparsers(metavar=text("help.command"), required=True)
+    _on_config(_add(commands, "run", text), text, _run)
+    _on_config(_add(commands, "check", text), text, _client("check"))
+    _asks(_add(commands, "status", text), text, _client("status"))
+    _asks(_add(commands, "points", text), text, _client("points"))
+    journal = _add(commands, "journal", text).add_subparsers(metavar=text("help.command"), required=True)
+    _asks(_add(journal, "stat", text, of="journal."), text, _client("journal_stat"))
+    counts = _asks(_add(commands, "ledger", text), text, _client("ledger"))
+    counts.add_argument("--since", default="24h", metavar="T", help=text("help.since"))
+    simulated = _add(commands, "sim", text).add_subparsers(metavar=text("help.command"), required=True)
+    _simulates(_add(simulated, "ward", text, of="sim."))
+    _demonstrates(_add(commands, "demo", text), text)
+    return parser
+
+
+def _add(group: Group, name: str, text: Text, of: str = "") -> argparse.ArgumentParser:
+    """A command with its one line in the list and its own explanation."""
+    key = f"help.{of}{name}"
+    return group.add_parser(name, help=text(key), description=text(f"{key}.more"), formatter_class=FORM)
+
+
+def _on_config(parser: argparse.ArgumentParser, text: Text, command: Command) -> argparse.ArgumentParser:
+    parser.add_argument("-c", "--config", type=Path, default=DEFAULT_CONFIG, metavar="FILE", help=text("help.config"))
+    parser.set_defaults(command=command)
+    return parser
+
+
+def _asks(parser: argparse.ArgumentParser, text: Text, command: Command) -> argparse.ArgumentParser:
+    _on_config(parser, text, command).add_argument("--json", action="store_true", help=text("help.json"))
+    return parser
+
+
+def _simulates(parser: argparse.ArgumentParser) -> None:
+    from drivers.sim.arguments import add_arguments
+
+    add_arguments(parser)
+    parser.set_defaults(command=_sim_ward)
+
+
+def _demonstrates(parser: argparse.ArgumentParser, text: Text) -> None:
+    parser.add_argument("--seconds", type=float, default=None, metavar="S", help=text("help.demo.seconds"))
+    parser.set_defaults(command=_demo)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

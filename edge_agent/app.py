@@ -1,0 +1,265 @@
+"""The program: builds every part from the configuration and holds them in one task group. The map, in code.
+
+drivers -> Intake -> Journal -> sinks; beside them the control socket and the watchdog. A part is one task with the
+settings it was made from, so that SIGHUP restarts just the parts whose settings changed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import gc
+import logging
+import os
+import signal
+import sqlite3
+import time
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import IO
+
+import msgspec
+from drivers.box import BoxHealth
+from drivers.modbus import ModbusBus
+from drivers.mqtt import MqttConnection
+
+from drivers.driver import Driver, Trouble
+from drivers.marked import Problems
+from drivers.settings import Limit
+from edge_agent import config as configuration
+from edge_agent.board import Board
+from edge_agent.checks import Checks, Stamps
+from edge_agent.config import Config
+from edge_agent.control import serve
+from edge_agent.journal import Journal
+from edge_agent.pipeline import Intake, SinkNow, collect, forward
+from edge_agent.sinks import Sink
+from edge_agent.sinks.influx import InfluxSink
+from edge_agent.store import NewerJournal, Store
+from edge_agent.watchdog import feed, notify
+
+log = logging.getLogger("edge.app")
+
+RESTART_PAUSE = 5.0
+"""Seconds before a part that failed by a fault of the program is started again."""
+
+
+class CannotStart(Exception):
+    """The agent cannot run here now."""
+
+    def __init__(self, what: str, **facts: str | int) -> None:
+        """`what`: which sentence `run.<what>`; `facts`: its placeholders."""
+        super().__init__(what)
+        self.what = what
+        self.facts = facts
+
+
+class Part(msgspec.Struct, frozen=True, eq=False):
+    """One running task, with the settings it was made from and what it runs."""
+
+    settings: object
+    task: asyncio.Task[None]
+    runs: Driver | SinkNow
+
+
+class App:
+    """One box."""
+
+    def __init__(self, config: Config) -> None:
+        """Open the journal. Raises CannotStart."""
+        self.config = config
+        self.started = time.monotonic()
+        self._lock = _lock(config.state)
+        store = _open_store(config)
+        self.board = Board(_periods(config))
+        self.journal = Journal(store, _takes(config), config.journal.commit_window, config.journal.keep_days)
+        stamps = Stamps(store.last_stamps())
+        self._intake = Intake(config.site, Checks(_limits(config)), stamps, self.board, self.journal)
+        self._parts: dict[str, Part] = {}
+        self._refused: Trouble | None = None
+        self._stop = asyncio.Event()
+
+    # --- running ------------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Run until SIGTERM or SIGINT; then stop the parts, commit what they brought, and close."""
+        self._listen_to_signals()
+        for path, word in self.config.not_built():
+            log.warning("not available yet path=%s part=%s", path, word)
+        committing = asyncio.create_task(self.journal.run(), name="journal")
+        try:
+            async with asyncio.TaskGroup() as self._group, serve(self):
+                self._arrange()
+                watching = self._group.create_task(feed(self.progress, self._summary), name="watchdog")
+                gc.freeze()
+                notify("READY=1")
+                log.info("ready site=%s parts=%d", self.config.site, len(self._parts))
+                await self._stop.wait()
+                notify("STOPPING=1")
+                for task in (watching, *(part.task for part in self._parts.values())):
+                    task.cancel()
+        finally:
+            committing.cancel()
+            await asyncio.gather(committing, return_exceptions=True)
+            await self.journal.close()
+            self._lock.close()
+
+    def _listen_to_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop.set)
+        loop.add_signal_handler(signal.SIGHUP, self.reload)
+
+    def _arrange(self) -> None:
+        """Start the parts that are configured, restart those whose settings changed, stop the others."""
+        wanted = {name: (settings, start) for name, settings, start in self._wanted()}
+        for name, part in list(self._parts.items()):
+            if name not in wanted or wanted[name][0] != part.settings:
+                log.info("part stops part=%s", name)
+                part.task.cancel()
+                del self._parts[name]
+        for name, (settings, start) in wanted.items():
+            if name not in self._parts:
+                task, runs = start(name)
+                self._parts[name] = Part(settings, task, runs)
+
+    def _wanted(self) -> Iterator[tuple[str, object, Callable[[str], tuple[asyncio.Task[None], Driver | SinkNow]]]]:
+        """Name, settings and start of every part: the list of what this program does."""
+        for bus in self.config.buses:
+            profiles = {device.profile: self.config.used_profiles[device.profile] for device in bus.devices}
+            yield f"bus {bus.id}", (bus, profiles), partial(self._start_driver, partial(ModbusBus, bus, profiles))
+        for broker in self.config.mqtt:
+            connection = partial(MqttConnection, broker, self.config.site)
+            yield f"broker {broker.id}", broker, partial(self._start_driver, connection)
+        if not self.config.box.disabled:
+            health = partial(BoxHealth, self.config.box, self.config.state)
+            yield "box", self.config.box, partial(self._start_driver, health)
+        for sink in self.config.sinks:
+            if sink.influxdb:
+                influx = partial(InfluxSink, sink.id, sink.influxdb, sink.only)
+                yield f"sink {sink.id}", sink, partial(self._start_sink, influx)
+
+    def _start_driver(self, make: Callable[[], Driver], name: str) -> tuple[asyncio.Task[None], Driver]:
+        driver = make()
+        return self._group.create_task(self._keep_up(name, partial(collect, driver, self._intake)), name=name), driver
+
+    def _start_sink(self, make: Callable[[], Sink], name: str) -> tuple[asyncio.Task[None], SinkNow]:
+        sink = make()
+        now = SinkNow(sink.id, sink.where)
+        return self._group.create_task(self._keep_up(name, partial(forward, sink, self.journal, now)), name=name), now
+
+    async def _keep_up(self, name: str, work: Callable[[], Coroutine[object, object, None]]) -> None:
+        """Run a part for ever. A fault of the program in one of them must not cost the others a reading."""
+        while True:
+            try:
+                await work()
+            except Exception:  # said with its trace, and tried again: the one place that must hold
+                log.exception("part failed, starts again part=%s pause=%.0fs", name, RESTART_PAUSE)
+            await asyncio.sleep(RESTART_PAUSE)
+
+    # --- the configuration read again ---------------------------------------------------------------------------------
+
+    def reload(self) -> None:
+        """Read the configuration again; a faulty one is refused and the running one stays."""
+        try:
+            config = configuration.load(self.config.file)
+        except Problems as problems:
+            self._refuse("config_rejected", count=len(problems.problems))
+            return
+        fixed = [name for name in ("site", "state", "control") if getattr(config, name) != getattr(self.config, name)]
+        if fixed:
+            self._refuse("restart_needed", keys=", ".join(fixed))
+            return
+        self._refused = None
+        self.config = config
+        self.board.set_periods(_periods(config))
+        self._intake.checks = Checks(_limits(config))
+        self._group.create_task(self._rearrange(), name="reload")
+
+    def _refuse(self, what: str, **facts: str | int) -> None:
+        log.error("configuration refused file=%s why=%s %s", self.config.file, what, facts)
+        self._refused = Trouble(what, "config", time.time(), {"file": str(self.config.file), **facts})
+
+    async def _rearrange(self) -> None:
+        await self.journal.adopt(_takes(self.config))
+        self._arrange()
+
+    # --- questions ----------------------------------------------------------------------------------------------------
+
+    def drivers(self) -> list[Driver]:
+        """What reads, in order of the configuration."""
+        return [part.runs for part in self._parts.values() if not isinstance(part.runs, SinkNow)]
+
+    def sinks(self) -> list[SinkNow]:
+        """Every configured sink; one whose kind is not built yet is `unavailable`."""
+        running = {part.runs.id: part.runs for part in self._parts.values() if isinstance(part.runs, SinkNow)}
+        return [running.get(sink.id) or SinkNow(sink.id, "", state="unavailable") for sink in self.config.sinks]
+
+    def troubles(self) -> list[Trouble]:
+        """What is wrong with the box's parts, in no order. (Sinks: see `status.py`.)"""
+        found = [trouble for driver in self.drivers() for trouble in driver.troubles()]
+        if self._refused:
+            found.append(self._refused)
+        if self.journal.error is not None:
+            facts = {"error": self.journal.error}
+            found.append(Trouble("journal_failing", "journal", self.journal.failing_since, facts, failed=True))
+        return found
+
+    def progress(self) -> Mapping[str, float]:
+        """When each bus and the journal last completed a turn, for the watchdog."""
+        return {"journal": self.journal.progress, **{driver.name: driver.progress() for driver in self.drivers()}}
+
+    def _summary(self) -> str:
+        waiting = max((self.journal.waiting(name) for name in self.journal.states), default=0)
+        return f"{len(self.troubles())} troubles, {waiting} readings waiting"
+
+
+# --- what the parts are made from -------------------------------------------------------------------------------------
+
+
+def _lock(state: Path) -> IO[str]:
+    """Hold the state folder for this process; the kernel lets go of it however the process ends."""
+    try:
+        state.mkdir(parents=True, exist_ok=True)
+        lock = (state / "lock").open("a+")
+    except OSError as error:
+        raise CannotStart("state_not_writable", path=str(state), error=error.strerror or str(error)) from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        lock.seek(0)
+        pid = lock.read().strip() or "?"
+        lock.close()
+        raise CannotStart("already_running", path=str(state), pid=pid) from error
+    lock.truncate(0)
+    lock.write(str(os.getpid()))
+    lock.flush()
+    return lock
+
+
+def _open_store(config: Config) -> Store:
+    path = config.state / "journal.db"
+    try:
+        return Store(path, config.site, _boot_id(), config.journal.max_bytes)
+    except NewerJournal as error:
+        raise CannotStart("newer_journal", path=str(path), error=str(error)) from error
+    except (sqlite3.Error, OSError) as error:
+        raise CannotStart("journal_unusable", path=str(path), error=str(error)) from error
+
+
+def _boot_id() -> str:
+    return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+
+
+def _takes(config: Config) -> Mapping[str, tuple[str, ...]]:
+    """What each sink takes: measurements, empty for all."""
+    return {sink.id: sink.only for sink in config.sinks if sink.influxdb}
+
+
+def _periods(config: Config) -> Mapping[str, float]:
+    return {device.id: device.every for bus in config.buses for device in bus.devices} | {"box": config.box.every}
+
+
+def _limits(config: Config) -> Mapping[str, Mapping[str, Limit]]:
+    return {device.id: device.limits for bus in config.buses for device in bus.devices if device.limits}

@@ -1,0 +1,111 @@
+"""Checks of readings on their way to the journal: each is judged, none is changed or dropped."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from drivers.reading import Quantity, Readings, Reason, Source, Value
+from drivers.settings import Limit
+
+MOST_SOURCES = 10_000
+"""Sources with prepared ranges in memory; past it all are prepared anew."""
+
+
+class Checks:
+    """Gross range, by the naming table or a device's own limits; and strictly rising stamps."""
+
+    def __init__(self, limits: Mapping[str, Mapping[str, Limit]]) -> None:
+        """`limits`: by device and `measurement.field`, they take the place of the table's range."""
+        self._limits = limits
+        self._ranges: dict[Source, tuple[tuple[int, float, float], ...]] = {}
+
+    def __call__(self, readings: Readings) -> Readings:
+        """The readings with a reason on every value outside its range. A fault that is there already stays."""
+        faults: dict[int, Reason] | None = None
+        values = readings.values
+        for index, low, high in self._of(readings.source):
+            value = values[index]
+            if value is None or low <= value <= high:  # type: ignore[operator]  # ranges are made for numbers only
+                continue
+            if index not in readings.faults:
+                faults = faults if faults is not None else dict(readings.faults)
+                faults[index] = Reason.gross_range
+        return readings if faults is None else msgspec.structs.replace(readings, faults=faults)
+
+    def _of(self, source: Source) -> tuple[tuple[int, float, float], ...]:
+        found = self._ranges.get(source)
+        if found is None:
+            if len(self._ranges) >= MOST_SOURCES:
+                self._ranges.clear()
+            own = self._limits.get(source.device, {})
+            found = self._ranges[source] = tuple(_ranges(source, own))
+        return found
+
+
+def _ranges(source: Source, own: Mapping[str, Limit]) -> list[tuple[int, float, float]]:
+    found = []
+    for index, quantity in enumerate(source.quantities):
+        low, high = _range(quantity, own.get(f"{quantity.measurement}.{quantity.field}"))
+        if quantity.kind in ("int", "float") and (low is not None or high is not None):
+            found.append((index, float("-inf") if low is None else low, float("inf") if high is None else high))
+    return found
+
+
+def _range(quantity: Quantity, own: Limit | None) -> tuple[float | None, float | None]:
+    if own is None:
+        return quantity.low, quantity.high
+    low = quantity.low if own.low is None else own.low
+    return low, quantity.high if own.high is None else own.high
+
+
+class _Stamp(msgspec.Struct):
+    last: int
+    """The newest stamp given, in ms."""
+    own: int = 0
+    """The newest stamp that the device itself gave."""
+    alike: list[tuple[Value | None, ...]] = []
+    """Different readings that the device stamped `own`, in order."""
+
+
+class Stamps:
+    """Makes the stamps of a series rise strictly: two readings with one stamp would be one point in the database.
+
+    A stamp that the device gave stays as it is, late history too, so that a message delivered twice is the same point;
+    only if the device stamps different readings alike, each further one moves up by a millisecond.
+    """
+
+    def __init__(self, last: Mapping[str, int]) -> None:
+        """`last`: the newest stamp on disk of each series, in ms."""
+        self._of = {series: _Stamp(stamp) for series, stamp in last.items()}
+        self.copies = 0
+        """Messages that had come before, left out."""
+
+    def rise(self, series: str, readings: Readings) -> Readings | None:
+        """The readings with a stamp of their own; None for a copy of readings that came before."""
+        known = self._of.get(series)
+        if known is None:
+            known = self._add(series)
+        stamp = self._given(known, readings) if readings.stamped else max(readings.time, known.last + 1)
+        if stamp is None:
+            self.copies += 1
+            return None
+        known.last = max(known.last, stamp)
+        return readings if stamp == readings.time else msgspec.structs.replace(readings, time=stamp)
+
+    def _given(self, known: _Stamp, readings: Readings) -> int | None:
+        if readings.time != known.own:
+            if readings.time > known.own:
+                known.own, known.alike = readings.time, [readings.values]
+            return readings.time
+        if readings.values in known.alike:
+            return None
+        known.alike.append(readings.values)
+        return readings.time + len(known.alike) - 1
+
+    def _add(self, series: str) -> _Stamp:
+        if len(self._of) >= 2 * MOST_SOURCES:
+            del self._of[next(iter(self._of))]
+        known = self._of[series] = _Stamp(0)
+        return known

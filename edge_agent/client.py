@@ -1,0 +1,50 @@
+"""Client of the control socket for the one-shot commands: plain standard library, so that they start at once."""
+
+from __future__ import annotations
+
+import http.client
+import socket
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+T = TypeVar("T")
+
+TIMEOUT = 10.0
+"""Seconds for one answer."""
+
+
+class NotRunning(Exception):
+    """No agent answers on the socket."""
+
+
+class NotAllowed(Exception):
+    """The socket belongs to another group."""
+
+
+class _Connection(http.client.HTTPConnection):
+    def __init__(self, path: Path) -> None:
+        super().__init__("edge", timeout=TIMEOUT)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(str(self._path))
+
+
+def ask(control: Path, question: str, answer: type[T] | Any) -> T:
+    """Ask the agent and decode its answer. Raises NotRunning or NotAllowed."""
+    connection = _Connection(control)
+    try:
+        connection.request("GET", question)
+        body = connection.getresponse().read()
+    except PermissionError as error:
+        raise NotAllowed(str(control)) from error
+    except (OSError, http.client.HTTPException) as error:
+        raise NotRunning(str(error)) from error
+    finally:
+        connection.close()
+    decoded: T = msgspec.json.decode(body, type=answer)
+    return decoded

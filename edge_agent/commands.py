@@ -1,0 +1,195 @@
+"""The one-shot commands: ask the running agent, print for people or as JSON, exit 0 well, 1 attention, 2 failed."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+import time
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from drivers.marked import Problems
+from drivers.reading import Value
+from edge_agent import config as configuration
+from edge_agent.board import PointNow
+from edge_agent.client import NotAllowed, NotRunning, ask
+from edge_agent.config import Config, check_report, render
+from edge_agent.show import mark, painted, table
+from edge_agent.status import VERDICTS, JournalStat, LedgerRow, SinkStatus, Status
+from edge_agent.text import Text, texts
+
+T = TypeVar("T")
+
+HOUR_S = 3600
+
+
+class Wrong(Exception):
+    """The command cannot be carried out; the message is for the person and names what to do."""
+
+
+def check(arguments: argparse.Namespace) -> int:
+    """`edge check`: every error of the configuration, or one line that it is good."""
+    config, problems = check_report(arguments.config)
+    if config is None:
+        text = texts(arguments.language)
+        print(*render(problems, text), sep="\n", file=sys.stderr)
+        print(text("check.errors", count=len(problems), file=str(arguments.config)), file=sys.stderr)
+        return 2
+    text = texts(config.language)
+    for path, word in config.not_built():
+        print(text("trouble.not_built", path=path, what=word), file=sys.stderr)
+    devices = sum(len(bus.devices) for bus in config.buses)
+    print(text("check.good", file=str(arguments.config), buses=len(config.buses), devices=devices))
+    return 0
+
+
+def status(arguments: argparse.Namespace) -> int:
+    """`edge status`: the verdict first, what is wrong, then the figures; 1 kB at most on a healthy box."""
+    config, text = _load(arguments)
+    now: Status = _ask(config, text, "/status", Status)
+    if arguments.json:
+        _print_json(now)
+    else:
+        print("\n".join(_status_lines(now, text)))
+    return VERDICTS.index(now.verdict)
+
+
+def _status_lines(now: Status, text: Text) -> list[str]:
+    verdict = text(f"verdict.{now.verdict}", count=len(now.reasons))
+    lines = [painted(f"{mark(now.verdict)} {now.name or now.site}: {verdict}", now.verdict)]
+    lines += [f"  - {reason}" for reason in now.reasons]
+    points = now.points
+    lines.append(
+        text("status.points", total=points.total, good=points.good, uncertain=points.uncertain, bad=points.bad)
+    )
+    lines += [_sink_line(sink, text) for sink in now.sinks]
+    size = text.size(now.journal.bytes)
+    lines.append(text("status.journal", readings=now.journal.readings, size=size))
+    return lines
+
+
+def _sink_line(sink: SinkStatus, text: Text) -> str:
+    state = painted(text(f"sink.{sink.state}"), sink.state)
+    age = text.duration(sink.oldest_unsent_s) if sink.oldest_unsent_s is not None else "–"
+    return text("status.sink", sink=sink.id, state=state, delivered=sink.delivered, waiting=sink.waiting, age=age)
+
+
+def points(arguments: argparse.Namespace) -> int:
+    """`edge points`: every point with value, unit, quality and age."""
+    config, text = _load(arguments)
+    found: list[PointNow] = _ask(config, text, "/points", list[PointNow])
+    if arguments.json:
+        _print_json(found)
+    elif not found:
+        print(text("points.none"))
+    else:
+        print(points_table(found, text))
+    return 1 if any(point.quality == "bad" for point in found) else 0
+
+
+def points_table(found: Sequence[PointNow], text: Text) -> str:
+    """The points as a table; a value that is old or missing never looks fresh."""
+    head = [text(f"points.{name}") for name in ("point", "value", "unit", "quality", "age", "source")]
+    return table(head, [_point_row(point, text) for point in found], right=(1, 4))
+
+
+def _point_row(point: PointNow, text: Text) -> list[str]:
+    quality = f"{mark(point.quality)} {text(f'quality.{point.quality}')}"
+    if point.reason != "ok":
+        quality += f" ({text(f'reason.{point.reason}')})"
+    age = "–" if point.age_s is None else text.duration(point.age_s)
+    return [point.point, shown(point.value, text), point.unit, quality, age, point.source]
+
+
+def shown(value: Value | None, text: Text) -> str:
+    """A value as the language writes it; a dash where there is none."""
+    if value is None:
+        return "–"
+    if isinstance(value, bool):
+        return text("value.yes" if value else "value.no")
+    if isinstance(value, int | float):
+        return text.number(value)
+    return value
+
+
+def journal_stat(arguments: argparse.Namespace) -> int:
+    """`edge journal stat`: what is on disk and how far each sink has it."""
+    config, text = _load(arguments)
+    stat: JournalStat = _ask(config, text, "/journal", JournalStat)
+    if arguments.json:
+        _print_json(stat)
+    else:
+        span = {"first": stat.first_time or "–", "last": stat.last_time or "–"}
+        print(text("journal.readings", readings=stat.readings, size=text.size(stat.bytes), **span))
+        for sink in stat.sinks:
+            print(text("journal.sink", sink=sink.id, cursor=sink.cursor, waiting=sink.waiting))
+        rest = {"quarantined": stat.quarantined, "thinned": stat.thinned, "damaged": stat.damaged_files}
+        print(text("journal.rest", **rest))
+    return 1 if stat.quarantined or stat.thinned or stat.damaged_files else 0
+
+
+def ledger(arguments: argparse.Namespace) -> int:
+    """`edge ledger`: per device and hour, what was expected and what became of it."""
+    config, text = _load(arguments)
+    rows: list[LedgerRow] = _ask(config, text, f"/ledger?since={_since(arguments.since, text)}", list[LedgerRow])
+    if arguments.json:
+        _print_json(rows)
+    elif not rows:
+        print(text("ledger.none"))
+    else:
+        names = ("hour", "device", "expected", "read", "rejected", "stored", "delivered", "quarantined", "thinned")
+        print(table([text(f"ledger.{name}") for name in names], [_ledger_row(row) for row in rows], right=range(2, 9)))
+    return 0
+
+
+def _ledger_row(row: LedgerRow) -> list[str]:
+    delivered = " ".join(f"{sink}={n}" for sink, n in row.delivered.items()) or "0"
+    numbers = (row.expected, row.read, sum(row.rejected.values()), row.stored)
+    return [row.hour[:13], row.device, *map(str, numbers), delivered, str(row.quarantined), str(row.thinned)]
+
+
+def _since(value: str, text: Text) -> int:
+    """Hours since 1970: `24h`, `7d` back from now, or an RFC 3339 time."""
+    if found := re.fullmatch(r"(\d+)([hd])", value):
+        return int(time.time() / HOUR_S) - int(found[1]) * (24 if found[2] == "d" else 1)
+    try:
+        return int(datetime.fromisoformat(value).timestamp() / HOUR_S)
+    except ValueError:
+        raise Wrong(text("ledger.since", value=value)) from None
+
+
+# --- shared -----------------------------------------------------------------------------------------------------------
+
+
+def _load(arguments: argparse.Namespace) -> tuple[Config, Text]:
+    try:
+        config = configuration.load(arguments.config)
+    except Problems as problems:
+        text = texts(arguments.language)
+        raise Wrong("\n".join(render(problems.problems, text))) from None
+    return config, texts(config.language)
+
+
+def _ask(config: Config, text: Text, question: str, answer: type[T]) -> T:
+    try:
+        return ask(config.control, question, answer)
+    except NotRunning:
+        raise Wrong(text("client.not_running", socket=str(config.control), file=str(config.file))) from None
+    except NotAllowed:
+        raise Wrong(text("client.not_allowed", socket=str(config.control), group=_group(config.control))) from None
+
+
+def _group(path: Path) -> str:
+    try:
+        return path.group()
+    except (OSError, KeyError):
+        return "edge-agent"
+
+
+def _print_json(answer: object) -> None:
+    print(msgspec.json.format(msgspec.json.encode(answer), indent=1).decode())

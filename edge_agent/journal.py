@@ -1,0 +1,346 @@
+"""The journal: readings on disk until every sink has confirmed them. The asynchronous face of `store.py`.
+
+`put` takes readings in, `run` commits them in groups and then calls their `done` (MQTT acknowledges there); `take`
+hands a sink the rows it should send next and `settle` records what became of them. Whatever `put` took is either on
+disk after the next commit or still here: a commit that fails is tried again with the same group.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sqlite3
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+import msgspec
+
+from drivers.reading import Readings
+from edge_agent.cursor import MOST_RANGES, Cursor
+from edge_agent.ledger import Side, SinkState
+from edge_agent.store import Group, Held, Row, Stat, Store
+
+log = logging.getLogger("edge.journal")
+
+T = TypeVar("T")
+
+GROUP_READINGS = 500
+"""A commit begins at the latest when this many readings wait."""
+ACK_WINDOW = 0.02
+"""Seconds until the commit when somebody waits for the acknowledgement."""
+MOST_PENDING = 200_000
+"""Readings in memory before collectors have to wait (`room`); a broker then holds its messages, a bus skips polls."""
+LIVE_AGE = 60.0
+"""After an outage the readings of this many seconds go first."""
+RETRY = 1.0
+"""Seconds after a commit that failed."""
+IDLE = 5.0
+"""Seconds between signs of life while nothing comes in."""
+HOUSEKEEPING = 30.0
+"""Seconds between rounds of folding the ledger and deleting old history."""
+DAY_MS = 86_400_000
+
+
+class Settled(msgspec.Struct, frozen=True):
+    """What became of some rows at one sink, in readings."""
+
+    delivered: int
+    excluded: int = 0
+    held: tuple[Held, ...] = ()
+
+
+class Journal:
+    """Group commit in one thread, one cursor per sink."""
+
+    def __init__(self, store: Store, sinks: Mapping[str, tuple[str, ...]], window: float, keep_days: float) -> None:
+        """`sinks`: the measurements (empty: all) that each sink takes; `window`: seconds between commits, at most."""
+        self._store = store
+        self._window = window
+        self._keep_ms = int(keep_days * DAY_MS)
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="journal")
+        self._pending = Group()
+        self._dones: list[Callable[[], None]] = []
+        self._held: list[Held] = []
+        self._dirty: set[str] = set()
+        self._wake = asyncio.Event()
+        self._urgent = asyncio.Event()
+        self._room = asyncio.Event()
+        self._room.set()
+        self._grown = asyncio.Condition()
+        self.states = _states(store, sinks)
+        self._dirty.update(self.states)
+        self.error: str | None = None
+        """What the last commit failed with; None: it worked."""
+        self.failing_since = 0.0
+        self.progress = time.monotonic()
+        self.commit_ms = 0.0
+        self.top = store.last_id
+        """Sequence number of the last reading on disk."""
+
+    # --- in -----------------------------------------------------------------------------------------------------------
+
+    def put(self, readings: Iterable[Readings], done: Callable[[], None] | None = None) -> None:
+        """Take readings in; `done` is called in the event loop once they are on disk."""
+        for some in readings:
+            self._pending.add(some)
+        if done is not None:
+            self._dones.append(done)
+            self._urgent.set()
+        if self._pending.points >= GROUP_READINGS:
+            self._urgent.set()
+        if self._pending.points >= MOST_PENDING:
+            self._room.clear()
+        self._wake.set()
+
+    async def room(self) -> None:
+        """Wait while too much is in memory: the disk is not taking what comes."""
+        await self._room.wait()
+
+    async def run(self) -> None:
+        """Commit for ever. When cancelled, what is pending is committed once more before the end."""
+        housekeeping = asyncio.create_task(self._housekeeping(), name="journal-housekeeping")
+        try:
+            while True:
+                await self._due()
+                await self._commit_until_done()
+        finally:
+            housekeeping.cancel()
+            await asyncio.gather(housekeeping, return_exceptions=True)
+
+    async def close(self) -> None:
+        """Commit what is left and close the file."""
+        try:
+            await self._commit()
+        finally:
+            await self._call(self._store.close)
+            self._thread.shutdown()
+
+    async def _due(self) -> None:
+        """Wait until something is to be committed and its window is over."""
+        while not await _set_within(self._wake, IDLE):
+            self.progress = time.monotonic()
+        if await _set_within(self._urgent, self._window) and self._pending.points < GROUP_READINGS:
+            await asyncio.sleep(min(ACK_WINDOW, self._window))
+
+    async def _commit_until_done(self) -> None:
+        while not await self._commit():
+            await asyncio.sleep(RETRY)
+
+    async def _commit(self) -> bool:
+        """Commit what is pending; False: it stays pending."""
+        self._wake.clear()
+        self._urgent.clear()
+        group, self._pending = self._pending, Group()
+        dones, self._dones = self._dones, []
+        held, self._held = self._held, []
+        states = {name: self.states[name] for name in self._dirty}
+        self._dirty = set()
+        began = time.monotonic()
+        try:
+            await self._call(self._store.commit, group, states, held)
+        except sqlite3.Error as error:
+            self._take_back(group, dones, held, states)
+            await self._recover(error)
+            return False
+        self._succeeded(began)
+        for done in dones:
+            done()
+        async with self._grown:
+            self._grown.notify_all()
+        return True
+
+    def _succeeded(self, began: float) -> None:
+        self.progress = time.monotonic()
+        self.commit_ms = (self.progress - began) * 1000
+        self.top = self._store.last_id
+        if self._pending.points < MOST_PENDING:
+            self._room.set()
+        if self.error is not None:
+            log.warning("journal works again after=%.0fs", time.time() - self.failing_since)
+            self.error = None
+
+    def _take_back(
+        self, group: Group, dones: list[Callable[[], None]], held: list[Held], states: Mapping[str, SinkState]
+    ) -> None:
+        for some in self._pending.readings:
+            group.add(some)
+        self._pending = group
+        self._dones = dones + self._dones
+        self._held = held + self._held
+        self._dirty.update(states)
+        self._wake.set()
+        self._urgent.set()
+
+    async def _recover(self, error: sqlite3.Error) -> None:
+        """A full file gets room; any other error gets a new handle."""
+        if self.error is None:
+            self.failing_since = time.time()
+            log.error("journal failing error=%s", error)
+        self.error = str(error)
+        try:
+            if error.sqlite_errorcode == sqlite3.SQLITE_FULL:
+                await self._make_room()
+            else:
+                await self._call(self._store.reopen)
+        except (sqlite3.Error, OSError) as again:
+            self.error = str(again)
+
+    async def _make_room(self) -> None:
+        """Delivered history goes first; if there is none, the oldest readings are given up and counted as thinned."""
+        if await self._call(self._store.trim, _now_ms() + 1, tuple(self.states)):
+            return
+        gone = await self._call(self._store.thin)
+        for state in self.states.values():
+            state.cursor.settle(0, gone)
+        self._dirty.update(self.states)
+
+    async def _housekeeping(self) -> None:
+        while True:
+            await asyncio.sleep(HOUSEKEEPING)
+            try:
+                while await self._call(self._store.ledger.fold, self.top):
+                    await asyncio.sleep(0)
+                while await self._call(self._store.trim, _now_ms() - self._keep_ms, tuple(self.states)):
+                    await asyncio.sleep(0)
+            except sqlite3.Error as error:
+                log.warning("journal housekeeping failed error=%s", error)
+
+    # --- out ----------------------------------------------------------------------------------------------------------
+
+    async def take(self, sink: str, most_readings: int, most_bytes: int) -> list[Row]:
+        """The rows that `sink` should send next; waits until there are some.
+
+        While more waits than one batch, the newest rows go first and the oldest beside them in turn: see `lane`.
+        """
+        while True:
+            after, upto = await self._lane(sink, most_readings)
+            if after < upto:
+                rows = await self._call(self._store.rows, after, upto, most_readings, most_bytes)
+                if rows:
+                    return rows
+                self._settle_hole(sink, after, upto)
+                continue
+            async with self._grown:
+                if self.top <= upto:
+                    await self._grown.wait()
+
+    async def _lane(self, sink: str, most_readings: int) -> tuple[int, int]:
+        cursor = self.states[sink].cursor
+        fresh = self.top
+        if not cursor.ranges and cursor.waiting(self.top) > most_readings:
+            fresh = await self._call(self._store.newest, _now_ms() - int(LIVE_AGE * 1000))
+        return lane(cursor, self.top, fresh, most_readings)
+
+    def _settle_hole(self, sink: str, after: int, upto: int) -> None:
+        """Rows that are no longer there (given up, or deleted before this sink existed) need no sending."""
+        self.states[sink].cursor.settle(after, upto)
+        self._touch(sink)
+
+    def settle(self, sink: str, rows: Sequence[Row], settled: Settled) -> None:
+        """Record that `sink` is done with `rows`; saved with the next commit."""
+        state = self.states[sink]
+        for row in rows:
+            state.cursor.settle(row.after, row.id)
+        state.delivered += settled.delivered
+        state.excluded += settled.excluded
+        state.quarantined += len(settled.held)
+        if settled.held:
+            state.words = settled.held[-1].words
+        self._held.extend(settled.held)
+        self._touch(sink)
+
+    def _touch(self, sink: str) -> None:
+        self._dirty.add(sink)
+        self._wake.set()
+
+    async def adopt(self, sinks: Mapping[str, tuple[str, ...]]) -> None:
+        """Take over a changed list of sinks: a new one begins with the oldest row, one that is gone stays as it is."""
+        await self._commit()
+        self.states = await self._call(_states, self._store, sinks)
+        self._dirty.update(self.states)
+
+    # --- questions ----------------------------------------------------------------------------------------------------
+
+    def waiting(self, sink: str) -> int:
+        """Readings on disk that `sink` has not settled."""
+        return self.states[sink].cursor.waiting(self.top)
+
+    @property
+    def pending(self) -> int:
+        """Readings in memory, not yet on disk."""
+        return self._pending.points
+
+    async def oldest_waiting_ms(self, sink: str) -> int | None:
+        """When the oldest row that `sink` has not settled was committed; None: nothing waits."""
+        if not self.waiting(sink):
+            return None
+        found = await self._call(self._store.first_after, self.states[sink].cursor.low)
+        return found[1] if found else None
+
+    async def side(self, blob: int) -> Side:
+        """What is kept beside the lines of one row."""
+        return await self._call(self._store.side, blob)
+
+    async def stat(self) -> Stat:
+        """The journal in numbers."""
+        return await self._call(self._store.stat)
+
+    async def ledger(self, since_hour: int) -> Mapping[tuple[int, str], Mapping[str, int]]:
+        """Counts by (hour, device) and name; what was settled is in it up to this moment."""
+        await self._commit()
+        await self._call(self._store.count_unsaved)
+        while await self._call(self._store.ledger.fold, self.top):
+            pass
+        return await self._call(self._store.ledger.table, since_hour)
+
+    async def _call(self, work: Callable[..., T], *arguments: object) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work, *arguments)
+
+
+async def _set_within(event: asyncio.Event, seconds: float) -> bool:
+    """Wait for the event; False: it did not come in time."""
+    try:
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    except TimeoutError:
+        return False
+    return True
+
+
+def lane(cursor: Cursor, top: int, fresh: int, most: int) -> tuple[int, int]:
+    """Where to send from next: (after, upto]; after == upto: nothing waits.
+
+    `fresh`: the sequence number before the newest rows, which open a live lane when more than `most` readings wait.
+    From then on the last gap is the live lane: it is served whenever it holds anything, the oldest gap otherwise.
+    """
+    gaps = cursor.gaps(top)
+    if not gaps:
+        return top, top
+    first, last = gaps[0], gaps[-1]
+    if len(gaps) > 1 or len(cursor.ranges) >= MOST_RANGES:
+        return last if last[1] == top and len(cursor.ranges) < MOST_RANGES else first
+    if not cursor.ranges and first[0] < fresh < top:
+        return fresh, top
+    return first
+
+
+def _states(store: Store, sinks: Mapping[str, tuple[str, ...]]) -> dict[str, SinkState]:
+    """The kept state of each configured sink; a new sink begins with the oldest row that there is."""
+    kept = store.states()
+    if any(name in kept and kept[name].only != only for name, only in sinks.items()):
+        while store.ledger.fold(store.last_id):  # what was settled so far counts by the old choice
+            pass
+    first = store.first_after(0)
+    start = first[0] if first else store.last_id
+    states: dict[str, SinkState] = {}
+    for name, only in sinks.items():
+        state = kept.get(name) or SinkState(cursor=Cursor(low=start))
+        state.only = only
+        states[name] = state
+    return states
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

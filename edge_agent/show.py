@@ -1,0 +1,54 @@
+"""Text for the terminal: aligned tables, colour only on a terminal, numbers as the language writes them."""
+
+from __future__ import annotations
+
+import os
+import sys
+import unicodedata
+from collections.abc import Sequence
+
+COLOURS = {"good": "32", "ok": "32", "up": "32", "uncertain": "33", "attention": "33", "bad": "31", "failed": "31"}
+COLOURS |= {"down": "31", "refusing": "31"}
+MARKS = {"good": "●", "uncertain": "▲", "bad": "✖", "ok": "●", "attention": "▲", "failed": "✖"}
+"""State is told by shape and word too, never by colour alone."""
+
+
+def width(text: str) -> int:
+    """Columns that the text takes."""
+    wide = sum(unicodedata.east_asian_width(letter) in "WF" for letter in text)
+    return len(text) + wide - sum(unicodedata.combining(letter) > 0 for letter in text)
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> str:
+    """Columns as wide as their widest cell; those of `right` are flush right."""
+    cells = [list(head), *[list(row) for row in rows]]
+    widths = [max(width(row[i]) for row in cells) for i in range(len(head))]
+    return "\n".join(_line(row, widths, right) for row in cells)
+
+
+def _line(row: Sequence[str], widths: Sequence[int], right: Sequence[int]) -> str:
+    padded = []
+    for i, cell in enumerate(row):
+        space = " " * (widths[i] - width(cell))
+        padded.append(space + cell if i in right else cell + space)
+    return "  ".join(padded).rstrip()
+
+
+def colours() -> bool:
+    """True on a terminal that shows colour and whose user did not decline it (no-color.org)."""
+    return sys.stdout.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM", "dumb") != "dumb"
+
+
+def painted(text: str, state: str) -> str:
+    """The text in the colour of its state."""
+    return f"\x1b[{COLOURS[state]}m{text}\x1b[0m" if colours() and state in COLOURS else text
+
+
+def mark(state: str) -> str:
+    """The mark of a state, as the output's character set can show it."""
+    sign = MARKS.get(state, "")
+    try:
+        sign.encode(sys.stdout.encoding or "ascii")
+    except UnicodeEncodeError:
+        return {"●": "+", "▲": "!", "✖": "x"}.get(sign, "")
+    return sign

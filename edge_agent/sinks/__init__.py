@@ -1,0 +1,45 @@
+"""Where readings go. A sink takes rows of the journal and says what became of them, or why it could not take them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from edge_agent.journal import Settled
+from edge_agent.store import Row
+
+
+class SinkDown(Exception):
+    """Not delivered; keep everything and try again later."""
+
+    def __init__(self, what: str, words: str, retry_after: float | None = None, **facts: str) -> None:
+        """`what`: which sentence `trouble.sink_<what>`; `words`: the server's; `retry_after`: seconds, if told."""
+        super().__init__(words)
+        self.what = what
+        self.words = words
+        self.retry_after = retry_after
+        self.facts = facts
+
+
+class TooLarge(Exception):
+    """The server takes no body of this size; send less at once."""
+
+
+class Sink(Protocol):
+    """One place that readings go to."""
+
+    id: str
+    only: tuple[str, ...]
+    """Measurements that it takes; empty: all."""
+    where: str
+    """Its address, for people."""
+    most_bytes: int
+    """Largest batch that it should be given."""
+
+    async def send(self, rows: Sequence[Row]) -> Settled:
+        """Deliver the rows. Raises SinkDown or TooLarge; then nothing counts as delivered, though some may be."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of connections."""
+        ...

@@ -1,0 +1,225 @@
+"""InfluxDB, v1 `/write` and v2/v3 `/api/v2/write`: the journal's own blobs, glued together and posted as they are.
+
+Both servers accept several gzip members as one body, so nothing is encoded twice. Only a sink that takes some
+measurements, or a batch that the server refuses, goes the slow way: lines are taken apart and sent anew. A refused
+batch is halved until the reading at fault is found; it is held with the server's words and the rest goes through.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import aiohttp
+import msgspec
+
+from drivers.marked import Secret, SecretMissing
+from edge_agent.journal import Settled
+from edge_agent.ledger import HOUR_MS
+from edge_agent.lines import Line, join, measurement_of, parse
+from edge_agent.sinks import SinkDown, TooLarge
+from edge_agent.store import Held, Row, pack, unpack
+
+if TYPE_CHECKING:
+    from edge_agent.config import Influx
+
+log = logging.getLogger("edge.sink")
+
+MOST_BYTES = 2 << 20
+"""Compressed; InfluxDB 1.6 refuses above 25 MB."""
+WORDS = 300
+"""Characters of the server's answer that are kept."""
+
+
+class Refused(Exception):
+    """The server will never take this batch as it is; the message is its words."""
+
+
+class InfluxSink:
+    """One InfluxDB, or a server that speaks its write protocol."""
+
+    def __init__(self, id_: str, settings: Influx, only: tuple[str, ...] = ()) -> None:
+        """Make no connection yet."""
+        self.id = id_
+        self.only = only
+        self.where = settings.url
+        self.most_bytes = MOST_BYTES
+        self._settings = settings
+        self._session: aiohttp.ClientSession | None = None
+
+    async def send(self, rows: Sequence[Row]) -> Settled:
+        """Deliver the rows: glued blobs if all is wanted and accepted, else line by line."""
+        if self.only:
+            return await self._send_wanted(rows)
+        try:
+            await self._post(b"".join(row.body for row in rows))
+        except Refused:
+            return await self._send_parsed([(row, _lines(row)) for row in rows])
+        return Settled(delivered=sum(row.readings for row in rows))
+
+    async def _send_wanted(self, rows: Sequence[Row]) -> Settled:
+        """Only the lines of the wanted measurements, which are recognised without taking the lines apart."""
+        wanted = [(row, self._wanted(unpack(row.body))) for row in rows]
+        parsed = [(row, parse(text)) for row, text in wanted]
+        taken = sum(len(line.fields) for _, lines in parsed for line in lines)
+        excluded = sum(row.readings for row in rows) - taken
+        body = "".join(text for _, text in wanted)
+        if not body:
+            return Settled(delivered=0, excluded=excluded)
+        try:
+            await self._post(pack(body))
+        except Refused:
+            settled = await self._send_parsed(parsed)
+            return msgspec.structs.replace(settled, excluded=excluded)
+        return Settled(delivered=taken, excluded=excluded)
+
+    def _wanted(self, text: str) -> str:
+        return "".join(f"{line}\n" for line in text.split("\n") if line and measurement_of(line) in self.only)
+
+    async def _send_parsed(self, rows: Sequence[tuple[Row, list[Line]]]) -> Settled:
+        """Find what the server refuses by halving; the rest is delivered."""
+        held: list[Held] = []
+        total = 0
+        for row, lines in rows:
+            total += sum(len(line.fields) for line in lines)
+            await self._bisect(row, lines, held)
+        return Settled(delivered=total - len(held), held=tuple(held))
+
+    async def _bisect(self, row: Row, lines: list[Line], held: list[Held]) -> None:
+        try:
+            await self._post(pack(join(lines)))
+            return
+        except Refused as refused:
+            words = str(refused)
+        if len(lines) == 1 and len(lines[0].fields) > 1:
+            lines = list(lines[0].single())
+        if len(lines) > 1:
+            half = len(lines) // 2
+            await self._bisect(row, lines[:half], held)
+            await self._bisect(row, lines[half:], held)
+            return
+        held.append(self._held(row, lines[0], words))
+
+    def _held(self, row: Row, line: Line, words: str) -> Held:
+        log.error("reading refused sink=%s series=%s error=%s", self.id, line.series, words)
+        return Held(
+            sink=self.id,
+            blob=row.id,
+            sequence=row.after + _position(row, line),
+            device=line.device,
+            measurement=line.measurement,
+            hour=line.time // HOUR_MS,
+            line=line.text().rstrip("\n"),
+            words=words,
+        )
+
+    # --- the request --------------------------------------------------------------------------------------------------
+
+    async def _post(self, body: bytes) -> None:
+        """Post one gzip body. Raises SinkDown, TooLarge or Refused."""
+        url, query, headers = self._target()
+        session = self._open()
+        try:
+            async with session.post(url, params=query, headers=headers, data=body) as answer:
+                if answer.status == 204:
+                    return
+                _judge(answer.status, await _words(answer), answer.headers.get("Retry-After"), self._place())
+        except aiohttp.ClientError as error:
+            raise SinkDown("unreachable", _plain(error)) from error
+        except TimeoutError as error:
+            raise SinkDown("unreachable", "no answer in time") from error
+
+    def _target(self) -> tuple[str, Mapping[str, str], Mapping[str, str]]:
+        settings = self._settings
+        headers = {"Content-Encoding": "gzip", "Content-Type": "text/plain; charset=utf-8"}
+        try:
+            if settings.version == 1:
+                if settings.username and settings.password:
+                    headers["Authorization"] = aiohttp.BasicAuth(settings.username, settings.password.reveal()).encode()
+                return f"{self.where}/write", {"db": settings.database or "", "precision": "ms"}, headers
+            if settings.token:
+                headers["Authorization"] = f"Token {settings.token.reveal()}"
+        except SecretMissing as missing:
+            raise SinkDown(
+                "secret_missing", str(missing), name=missing.name, variable=Secret(missing.name).variable
+            ) from missing
+        query = {"org": settings.org or "", "bucket": settings.bucket or "", "precision": "ms"}
+        return f"{self.where}/api/v2/write", query, headers
+
+    def _place(self) -> str:
+        return self._settings.database or self._settings.bucket or ""
+
+    def _open(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            context = ssl.create_default_context(cafile=str(self._settings.ca)) if self._settings.ca else True
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(ssl=context, limit=4),
+                timeout=aiohttp.ClientTimeout(total=self._settings.timeout, sock_connect=5),
+            )
+        return self._session
+
+    async def close(self) -> None:
+        """Close the connections."""
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+            await asyncio.sleep(0)
+
+
+def _judge(status: int, words: str, retry_after: str | None, place: str) -> None:
+    """Say what an answer other than 204 means (docs.influxdata.com, API reference of v1 and v2, `/write`)."""
+    if status in (400, 422):
+        raise Refused(words)
+    if status == 413:
+        raise TooLarge(words)
+    if status in (401, 403):
+        raise SinkDown("refused", words)
+    if status == 404:
+        raise SinkDown("no_database", words, database=place)
+    if 200 <= status < 300:
+        raise SinkDown("not_a_database", words)
+    wait = float(retry_after) if retry_after and retry_after.isdigit() else None
+    raise SinkDown("unreachable", f"{status} {words}".strip(), wait)
+
+
+async def _words(answer: aiohttp.ClientResponse) -> str:
+    """The server's own words, short and on one line."""
+    raw = (await answer.content.read(4 * WORDS)).decode("utf-8", "replace")
+    try:
+        raw = msgspec.json.decode(raw, type=_Error).text() or raw
+    except msgspec.DecodeError:
+        raw = answer.headers.get("X-Influxdb-Error", raw)
+    return " ".join(raw.split())[:WORDS] or f"status {answer.status}"
+
+
+class _Error(msgspec.Struct):
+    error: str = ""
+    message: str = ""
+
+    def text(self) -> str:
+        return self.error or self.message
+
+
+def _plain(error: aiohttp.ClientError) -> str:
+    """An error of the connection in a few words."""
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return str(error.os_error.strerror or error.os_error)
+    return str(error) or type(error).__name__
+
+
+def _lines(row: Row) -> list[Line]:
+    return parse(unpack(row.body))
+
+
+def _position(row: Row, wanted: Line) -> int:
+    """Which reading of the row (1 the first) the single field of `wanted` is."""
+    position = 0
+    for line in _lines(row):
+        for field in line.fields:
+            position += 1
+            if line.series == wanted.series and line.time == wanted.time and field == wanted.fields[0]:
+                return position
+    raise ValueError(f"not in row {row.id}: {wanted.series}")

@@ -1,0 +1,244 @@
+"""What the box says about itself: the verdict with its reasons as sentences, the journal, the ledger."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from drivers.driver import Trouble
+from edge_agent.board import Counts, counts
+from edge_agent.pipeline import SinkNow
+from edge_agent.store import Stat
+from edge_agent.text import Text, texts
+
+if TYPE_CHECKING:
+    from edge_agent.app import App
+
+VERDICTS = ("ok", "attention", "failed")
+"""In order of exit code."""
+SOURCE_TROUBLES = frozenset(
+    {"port_missing", "port_busy", "endpoint_unreachable", "broker_unreachable", "broker_refused", "secret_missing"}
+)
+"""Troubles that stop a whole bus or broker connection."""
+HOUR_S = 3600
+
+Facts = dict[str, str | int | float]
+
+
+class SinkStatus(msgspec.Struct, frozen=True):
+    """One sink (contract: `edge status --json`)."""
+
+    id: str
+    state: str
+    waiting: int
+    """Readings on disk that it has not confirmed."""
+    oldest_unsent_s: float | None
+    delivered: int
+    quarantined: int
+    where: str
+    error: str | None
+    next_try_s: float | None
+
+
+class JournalStatus(msgspec.Struct, frozen=True):
+    """The journal as it works now."""
+
+    readings: int
+    bytes: int
+    pending: int
+    """Readings in memory, not yet on disk."""
+    commit_ms: float
+    error: str | None
+
+
+class Status(msgspec.Struct, frozen=True):
+    """What `edge status` shows."""
+
+    verdict: str
+    reasons: list[str]
+    points: Counts
+    sinks: list[SinkStatus]
+    journal: JournalStatus
+    site: str
+    name: str
+    version: str
+    uptime_s: float
+
+
+class SinkCursor(msgspec.Struct, frozen=True):
+    """One sink's place in the journal; `cursor` is the low-water mark."""
+
+    id: str
+    cursor: int
+    waiting: int
+
+
+class JournalStat(msgspec.Struct, frozen=True):
+    """The journal on disk (contract: `edge journal stat --json`)."""
+
+    readings: int
+    first_time: str | None
+    last_time: str | None
+    bytes: int
+    sinks: list[SinkCursor]
+    quarantined: int
+    thinned: int
+    damaged_files: int
+
+
+class LedgerRow(msgspec.Struct, frozen=True):
+    """One device's hour (contract: `edge ledger --json`)."""
+
+    device: str
+    hour: str
+    expected: int
+    read: int
+    stored: int
+    delivered: dict[str, int]
+    excluded: dict[str, int]
+    quarantined: int
+    thinned: int
+    rejected: dict[str, int]
+
+
+async def status(app: App) -> Status:
+    """The whole picture."""
+    text = texts(app.config.language)
+    points = counts(app.board.points())
+    stat = await app.journal.stat()
+    troubles = [*app.troubles(), *_sink_troubles(app), *_not_built(app), *_journal_troubles(app, stat)]
+    sources = len(app.config.buses) + len(app.config.mqtt)
+    return Status(
+        verdict=verdict(troubles, points, sources),
+        reasons=reasons(troubles, points, text),
+        points=points,
+        sinks=[await _sink(app, sink) for sink in app.sinks()],
+        journal=JournalStatus(
+            stat.readings, stat.bytes, app.journal.pending, round(app.journal.commit_ms, 1), app.journal.error
+        ),
+        site=app.config.site,
+        name=app.config.name,
+        version=version("edge"),
+        uptime_s=round(time.monotonic() - app.started, 1),
+    )
+
+
+def verdict(troubles: Sequence[Trouble], points: Counts, sources: int) -> str:
+    """ok: nothing to do. attention: something does not work. failed: nothing is read, or nothing can be kept.
+
+    `sources`: how many buses and broker connections there are.
+    """
+    dead = {trouble.subject for trouble in troubles if trouble.failed and trouble.what in SOURCE_TROUBLES}
+    if any(trouble.what == "journal_failing" for trouble in troubles) or (sources and len(dead) >= sources):
+        return "failed"
+    return "attention" if troubles or points.bad else "ok"
+
+
+def reasons(troubles: Sequence[Trouble], points: Counts, text: Text) -> list[str]:
+    """A sentence for each trouble, worst first, and one for bad points that no trouble explains."""
+    ordered = sorted(troubles, key=lambda trouble: (not trouble.failed, trouble.since))
+    now = time.time()
+    sentences = [text(f"trouble.{t.what}", **{"ago": now - t.since, **t.facts}) for t in ordered]
+    if points.bad and not troubles:
+        sentences.append(text("status.bad_points", count=points.bad))
+    return sentences
+
+
+def _sink_troubles(app: App) -> list[Trouble]:
+    found = []
+    for sink in app.sinks():
+        if sink.state in ("down", "refusing"):
+            waiting = app.journal.waiting(sink.id)
+            facts: Facts = {"sink": sink.id, "where": sink.where, "error": sink.error or "", **sink.facts, "waiting": waiting}
+            found.append(Trouble(f"sink_{sink.what}", sink.id, sink.since, facts, failed=True))
+        state = app.journal.states.get(sink.id)
+        if state and state.quarantined:
+            facts = {"sink": sink.id, "count": state.quarantined, "error": state.words}
+            found.append(Trouble("sink_quarantined", sink.id, time.time(), facts))
+    return found
+
+
+def _not_built(app: App) -> list[Trouble]:
+    return [
+        Trouble("not_built", path, time.time(), {"path": path, "what": word}) for path, word in app.config.not_built()
+    ]
+
+
+def _journal_troubles(app: App, stat: Stat) -> list[Trouble]:
+    found = []
+    if stat.damaged_files:
+        facts: Facts = {"count": stat.damaged_files, "folder": str(app.config.state)}
+        found.append(Trouble("journal_damaged", "journal", time.time(), facts))
+    if stat.thinned:
+        found.append(Trouble("readings_thinned", "journal", time.time(), {"count": stat.thinned}))
+    return found
+
+
+async def _sink(app: App, sink: SinkNow) -> SinkStatus:
+    state = app.journal.states.get(sink.id)
+    oldest = await app.journal.oldest_waiting_ms(sink.id) if state else None
+    return SinkStatus(
+        id=sink.id,
+        state=sink.state,
+        waiting=app.journal.waiting(sink.id) if state else 0,
+        oldest_unsent_s=None if oldest is None else round(max(0.0, time.time() - oldest / 1000), 1),
+        delivered=state.delivered if state else 0,
+        quarantined=state.quarantined if state else 0,
+        where=sink.where,
+        error=sink.error,
+        next_try_s=round(max(0.0, sink.next_try - time.time()), 1) if sink.state in ("down", "refusing") else None,
+    )
+
+
+async def journal_stat(app: App) -> JournalStat:
+    """The journal on disk."""
+    stat = await app.journal.stat()
+    cursors = [SinkCursor(name, s.cursor.low, app.journal.waiting(name)) for name, s in app.journal.states.items()]
+    return JournalStat(
+        readings=stat.readings,
+        first_time=_iso(stat.first_ms),
+        last_time=_iso(stat.last_ms),
+        bytes=stat.bytes,
+        sinks=cursors,
+        quarantined=stat.quarantined,
+        thinned=stat.thinned,
+        damaged_files=stat.damaged_files,
+    )
+
+
+async def ledger(app: App, since_hour: int) -> list[LedgerRow]:
+    """Rows by hour and device from `since_hour` (hours since 1970 UTC) on."""
+    table = await app.journal.ledger(since_hour)
+    return [_ledger_row(hour, device, row) for (hour, device), row in table.items()]
+
+
+def _ledger_row(hour: int, device: str, row: Mapping[str, int]) -> LedgerRow:
+    by: dict[str, dict[str, int]] = {"delivered": {}, "excluded": {}, "rejected": {}}
+    for name, n in row.items():
+        kind, _, of = name.partition(":")
+        if of:
+            by[kind][of] = n
+    return LedgerRow(
+        device=device,
+        hour=_iso(hour * HOUR_S * 1000) or "",
+        expected=row.get("expected", 0),
+        read=row.get("read", 0),
+        stored=row.get("stored", 0),
+        delivered=by["delivered"],
+        excluded=by["excluded"],
+        quarantined=row.get("quarantined", 0),
+        thinned=row.get("thinned", 0),
+        rejected=by["rejected"],
+    )
+
+
+def _iso(moment_ms: int | None) -> str | None:
+    """Milliseconds since 1970 as RFC 3339 in UTC."""
+    if moment_ms is None:
+        return None
+    return datetime.fromtimestamp(moment_ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,224 @@
+"""What every sink must do, against the real servers: InfluxDB 1.6 by v1, victoria-metrics by v2."""
+
+from __future__ import annotations
+
+import asyncio
+import http.server
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from drivers.reading import Quantity, Readings, Source, quantities
+from edge_agent.config import Influx
+from edge_agent.demo_servers import InfluxDB, VictoriaMetrics, wait_until
+from edge_agent.lines import Encoder
+from edge_agent.sinks import SinkDown, TooLarge
+from edge_agent.sinks.influx import InfluxSink
+from edge_agent.store import Row, pack
+
+Q = quantities()
+NOW = 1_786_674_000_000
+STATION = Source("met-1", (Q["weather.temp_c"], Q["weather.rh_pct"]))
+LEVEL = Source("water-1", (Q["water.level_m"],))
+
+
+def row(last: int, *readings: Readings) -> Row:
+    """A row whose last reading has the sequence number `last`."""
+    text = "".join(map(Encoder("cl-02").encode, readings))
+    return Row(last, sum(len(r.values) for r in readings), NOW, pack(text))
+
+
+def at(n: int, temp: float = 20.0) -> Readings:
+    return Readings(STATION, NOW + n, n, (temp + n, 80.0))
+
+
+class Target:
+    """A real server and how to read it back."""
+
+    def __init__(self, settings: Influx, read: Callable[[str], dict[int, float]]) -> None:
+        """`read`: values of `measurement.field` by stamp in ms."""
+        self.settings = settings
+        self.read = read
+
+
+@pytest.fixture(params=["influxdb-v1", "victoria-metrics-v2"])
+def target(request: pytest.FixtureRequest) -> Target:
+    """Each implementation in turn."""
+    if request.param == "influxdb-v1":
+        server: InfluxDB = request.getfixturevalue("shared_influxdb")
+        database: str = request.getfixturevalue("database")
+        return Target(_v1(server, database), lambda name: _influx(server, database, name))
+    victoria: VictoriaMetrics = request.getfixturevalue("victoria_metrics")
+    return Target(_v2(victoria), lambda name: _victoria(victoria, name))
+
+
+def _v1(server: InfluxDB, database: str) -> Influx:
+    return Influx.model_validate({"url": server.url, "version": 1, "database": database})
+
+
+def _v2(server: VictoriaMetrics) -> Influx:
+    return Influx.model_validate({"url": server.url, "version": 2, "org": "city", "bucket": "city"})
+
+
+def _influx(server: InfluxDB, database: str, name: str) -> dict[int, float]:
+    measurement, field = name.split(".")
+    rows = server.query(f'SELECT "{field}" FROM "{measurement}"', database)
+    return {int(str(found["time"])): float(str(found[field])) for found in rows}
+
+
+def _victoria(server: VictoriaMetrics, name: str) -> dict[int, float]:
+    server.flush()
+    series = server.export(f'{{__name__="{name.replace(".", "_")}"}}')
+    return {stamp: value for one in series for stamp, value in zip(one.timestamps, one.values, strict=True)}
+
+
+def send(settings: Influx, *rows: Row, only: tuple[str, ...] = ()) -> object:
+    """Send rows through a sink made for this."""
+
+    async def main() -> object:
+        sink = InfluxSink("centre", settings, only)
+        try:
+            return await sink.send(rows)
+        finally:
+            await sink.close()
+
+    return asyncio.run(main())
+
+
+def test_rows_arrive_value_by_value(target: Target) -> None:
+    """Several blobs in one request: every value is there with its stamp."""
+    settled = send(target.settings, row(4, at(0), at(1)), row(6, at(2)))
+    assert settled.delivered == 6
+    wanted = {NOW: 20.0, NOW + 1: 21.0, NOW + 2: 22.0}
+    assert wait_until(lambda: target.read("weather.temp_c") == wanted)
+
+
+def test_rows_sent_twice_are_stored_once(target: Target) -> None:
+    """After an unclear answer the same rows go out again, and are the same points."""
+    send(target.settings, row(2, at(0)))
+    send(target.settings, row(2, at(0)))
+    assert wait_until(lambda: target.read("weather.temp_c") == {NOW: 20.0})
+
+
+def test_sink_with_only_gets_those_measurements(target: Target) -> None:
+    """What it does not take is counted as excluded, and not sent."""
+    mixed = row(3, at(0), Readings(LEVEL, NOW, 0, (3.25,)))
+    settled = send(target.settings, mixed, only=("water",))
+    assert (settled.delivered, settled.excluded) == (1, 2)
+    assert wait_until(lambda: target.read("water.level_m") == {NOW: 3.25})
+    assert target.read("weather.temp_c") == {}
+
+
+def test_server_that_is_not_there_is_down(target: Target) -> None:
+    """Nothing is settled, and the error says why."""
+    gone = target.settings.model_copy(update={"url": "http://127.0.0.1:9"})
+    with pytest.raises(SinkDown) as down:
+        send(gone, row(2, at(0)))
+    assert down.value.what == "unreachable"
+    assert down.value.words
+
+
+def test_missing_database_is_said_by_name(shared_influxdb: InfluxDB) -> None:
+    """InfluxDB answers 404: readings are kept, and the sentence names the database."""
+    with pytest.raises(SinkDown) as down:
+        send(_v1(shared_influxdb, "nowhere"), row(2, at(0)))
+    assert (down.value.what, down.value.facts) == ("no_database", {"database": "nowhere"})
+
+
+@pytest.mark.parametrize("place", [0, 13, 24])
+def test_one_bad_reading_never_blocks_the_rest(shared_influxdb: InfluxDB, database: str, place: int) -> None:
+    """A reading that the server refuses is found, held with the server's words, and all others are stored."""
+    wrong = Quantity("weather", "rh_pct", "str", "", "", None, None)
+    poison = Readings(Source("met-1", (Q["weather.temp_c"], wrong)), NOW + 100 + place, 0, (9.0, "wet"))
+    settings = _v1(shared_influxdb, database)
+    send(settings, row(2, at(0)))
+    batch = [at(n) for n in range(100, 125) if n != 100 + place]
+    batch.insert(place, poison)
+    settled = send(settings, row(60, *batch))
+    assert settled.delivered == 49
+    (held,) = settled.held
+    assert "field type conflict" in held.words
+    assert (held.device, held.measurement, held.sequence) == ("met-1", "weather", 10 + 2 * place + 2)
+    assert held.line.startswith('weather,site=cl-02,sensor=met-1 rh_pct="wet",')
+    assert len(_influx(shared_influxdb, database, "weather.temp_c")) == 26
+
+
+# --- answers that no real server here gives on demand ------------------------------------------------------------------
+
+
+@contextmanager
+def answering(status: int, body: bytes = b"", **headers: str) -> Iterator[Influx]:
+    """A small HTTP server that gives one answer to everything."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(status)
+            for name, value in {"Content-Length": str(len(body)), **headers}.items():
+                self.send_header(name.replace("_", "-"), value)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    serving = threading.Thread(target=server.serve_forever, args=(0.02,))
+    serving.start()
+    try:
+        url = f"http://127.0.0.1:{server.server_address[1]}"
+        yield Influx.model_validate({"url": url, "version": 1, "database": "city"})
+    finally:
+        server.shutdown()
+        serving.join()
+        server.server_close()
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "what"),
+    [
+        (200, b"<html>Sign in to the network</html>", "not_a_database"),
+        (401, b'{"error":"unauthorized access"}', "refused"),
+        (403, b'{"code":"forbidden","message":"insufficient permissions"}', "refused"),
+        (404, b'{"error":"database not found: \\"city\\""}', "no_database"),
+        (500, b"internal error", "unreachable"),
+        (503, b"", "unreachable"),
+    ],
+)
+def test_answer_that_is_not_204_keeps_everything(status: int, body: bytes, what: str) -> None:
+    """Only the right answer counts as delivered; a captive portal's page does not."""
+    with answering(status, body) as settings, pytest.raises(SinkDown) as down:
+        send(settings, row(2, at(0)))
+    assert down.value.what == what
+
+
+def test_server_that_asks_to_wait_is_heard() -> None:
+    """Retry-After in seconds is handed on."""
+    with answering(429, Retry_After="17") as settings, pytest.raises(SinkDown) as down:
+        send(settings, row(2, at(0)))
+    assert down.value.retry_after == 17
+
+
+def test_batch_that_is_too_large_is_said_so() -> None:
+    """413 asks for less at once."""
+    with answering(413, b"Request Entity Too Large") as settings, pytest.raises(TooLarge):
+        send(settings, row(2, at(0)))
+
+
+def test_secret_that_is_missing_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without its token nothing is sent, and the sentence says which secret is missing."""
+    monkeypatch.delenv("EDGE_SECRET_INFLUX", raising=False)
+    file = tmp_path / "agent.yaml"
+    file.write_text(
+        "site: a\nsinks:\n- {id: c, influxdb: {url: 'http://127.0.0.1:9', version: 2, bucket: b, token: !secret influx}}\n"
+    )
+    from edge_agent.config import load
+
+    settings = load(file).sinks[0].influxdb
+    assert settings is not None
+    with pytest.raises(SinkDown) as down:
+        send(settings, row(2, at(0)))
+    assert (down.value.what, down.value.facts["name"]) == ("secret_missing", "influx")

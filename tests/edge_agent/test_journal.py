@@ -1,0 +1,313 @@
+"""The journal: group commit, cursors, what survives a crash, what the ledger counts."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import sqlite3
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+
+import pytest
+
+from drivers.reading import Readings, Reason, Source, Value, quantities
+from edge_agent.journal import Journal, Settled
+from edge_agent.ledger import HOUR_MS
+from edge_agent.lines import parse
+from edge_agent.store import Held, NewerJournal, Store, unpack
+
+Q = quantities()
+STATION = Source("met-1", (Q["weather.temp_c"], Q["weather.rh_pct"]))
+LEVEL = Source("water-1", (Q["water.level_m"],))
+NOW = 1_786_674_000_000
+ALL: tuple[str, ...] = ()
+
+
+def at(n: int, *values: Value | None, source: Source = STATION, faults: dict[int, Reason] | None = None) -> Readings:
+    """Readings `n` ms after NOW."""
+    return Readings(source, NOW + n, n, values or (20.0 + n, 80.0), faults or {})
+
+
+def store(folder: Path, max_bytes: int = 64 << 20) -> Store:
+    return Store(folder / "journal.db", "cl-02", "boot-1", max_bytes)
+
+
+def journal(folder: Path, **sinks: tuple[str, ...]) -> Journal:
+    return Journal(store(folder), sinks or {"centre": ALL}, window=0.01, keep_days=30)
+
+
+def run(work: Callable[[Journal], Coroutine[None, None, None]], subject: Callable[[], Journal]) -> None:
+    """Run `work` beside the committing task, then close."""
+
+    async def main() -> None:
+        kept = subject()
+        committing = asyncio.create_task(kept.run())
+        try:
+            await asyncio.wait_for(work(kept), 20)
+        finally:
+            committing.cancel()
+            await asyncio.gather(committing, return_exceptions=True)
+            await kept.close()
+
+    asyncio.run(main())
+
+
+def put(kept: Journal, *readings: Readings) -> asyncio.Future[None]:
+    """Put readings; the future is done when they are on disk."""
+    committed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    kept.put(readings, lambda: committed.set_result(None))
+    return committed
+
+
+def test_done_is_called_only_after_the_readings_are_in_the_file(tmp_path: Path) -> None:
+    """Another connection sees the rows when `done` is called."""
+
+    async def work(kept: Journal) -> None:
+        await put(kept, at(0), at(1))
+        rows = sqlite3.connect(tmp_path / "journal.db").execute("SELECT id, readings, body FROM blobs").fetchall()
+        assert [(id_, readings) for id_, readings, _ in rows] == [(4, 4)]
+        assert len(parse(unpack(rows[0][2]))) == 2
+
+    run(work, lambda: journal(tmp_path))
+
+
+def test_what_was_pending_at_the_end_is_committed(tmp_path: Path) -> None:
+    """Closing commits what came in the last moment."""
+
+    async def work(kept: Journal) -> None:
+        kept.put([at(0)])
+
+    run(work, lambda: journal(tmp_path))
+    assert store(tmp_path).stat().readings == 2
+
+
+def test_sequence_goes_on_after_the_journal_was_emptied(tmp_path: Path) -> None:
+    """A sequence number is never given twice, so that no cursor stands above new rows."""
+
+    async def work(kept: Journal) -> None:
+        await put(kept, at(0))
+        rows = await kept.take("centre", 1000, 1 << 20)
+        kept.settle("centre", rows, Settled(2))
+
+    run(work, lambda: journal(tmp_path))
+    emptied = store(tmp_path)
+    assert emptied.trim(NOW + 10**12, ["centre"]) == 1
+    emptied.close()
+    assert store(tmp_path).last_id == 2
+
+
+def test_rows_are_taken_in_order_and_not_again_once_settled(tmp_path: Path) -> None:
+    """A sink gets each row until it has settled it."""
+
+    async def work(kept: Journal) -> None:
+        await put(kept, at(0))
+        await put(kept, at(1))
+        first = await kept.take("centre", 1, 1 << 20)
+        assert [row.id for row in first] == [2]
+        assert [row.id for row in await kept.take("centre", 1, 1 << 20)] == [2]
+        kept.settle("centre", first, Settled(2))
+        assert [row.id for row in await kept.take("centre", 10, 1 << 20)] == [4]
+        assert kept.waiting("centre") == 2
+
+    run(work, lambda: journal(tmp_path))
+
+
+def test_cursor_and_counts_survive_a_restart(tmp_path: Path) -> None:
+    """What was settled stays settled."""
+
+    async def first(kept: Journal) -> None:
+        await put(kept, at(0))
+        kept.settle("centre", await kept.take("centre", 10, 1 << 20), Settled(2))
+        await put(kept, at(1))
+
+    async def second(kept: Journal) -> None:
+        assert kept.waiting("centre") == 2
+        assert kept.states["centre"].delivered == 2
+        assert kept.states["centre"].cursor.low == 2
+
+    run(first, lambda: journal(tmp_path))
+    run(second, lambda: journal(tmp_path))
+
+
+def test_each_sink_has_its_own_cursor(tmp_path: Path) -> None:
+    """One sink that is down keeps nothing from the other."""
+
+    async def work(kept: Journal) -> None:
+        await put(kept, at(0))
+        kept.settle("a", await kept.take("a", 10, 1 << 20), Settled(2))
+        assert (kept.waiting("a"), kept.waiting("b")) == (0, 2)
+
+    run(work, lambda: journal(tmp_path, a=ALL, b=ALL))
+
+
+def test_commit_that_fails_is_tried_again_with_the_same_readings(tmp_path: Path) -> None:
+    """A disk that does not take the commit loses nothing; the acknowledgement waits."""
+
+    async def work(kept: Journal) -> None:
+        blocker = sqlite3.connect(tmp_path / "journal.db", timeout=0)
+        blocker.execute("BEGIN IMMEDIATE")
+        kept._store._db.execute("PRAGMA busy_timeout=50")
+        committed = put(kept, at(0))
+        await asyncio.sleep(0.3)
+        assert not committed.done()
+        assert kept.error is not None
+        blocker.rollback()
+        await committed
+        assert kept.error is None
+        assert (await kept.stat()).readings == 2
+
+    run(work, lambda: journal(tmp_path))
+
+
+def test_full_journal_gives_up_the_oldest_and_says_how_many(tmp_path: Path) -> None:
+    """At its size limit the journal goes on; what was given up undelivered is counted as thinned."""
+    names = tuple(Q[f"power.{name}"] for name in ("voltage_l1_v", "voltage_l2_v", "current_l1_a", "power_w"))
+    noisy = Source("power-1", names)
+
+    async def work(kept: Journal) -> None:
+        chance = random.Random(1)
+        for n in range(400):
+            values = [tuple(chance.uniform(0, 99) for _ in range(4)) for _ in range(100)]
+            await put(kept, *[Readings(noisy, NOW + 1000 * n + i, n, v) for i, v in enumerate(values)])
+        stat = await kept.stat()
+        assert stat.thinned > 0
+        assert stat.last_id == 400 * 400
+        assert kept.waiting("centre") == stat.readings == stat.last_id - stat.thinned
+        table = await kept.ledger(0)
+        assert sum(row["thinned"] for row in table.values()) == stat.thinned
+
+    run(work, lambda: Journal(store(tmp_path, 1 << 20), {"centre": ALL}, window=0.01, keep_days=30))
+
+
+def test_damaged_file_is_set_aside_and_a_new_one_begun(tmp_path: Path) -> None:
+    """Whatever is in the file, the journal opens; the damaged one is kept."""
+    (tmp_path / "journal.db").write_bytes(b"not a database at all" * 500)
+    opened = store(tmp_path)
+    assert opened.last_id == 0
+    assert opened.stat().damaged_files == 1
+    assert next(tmp_path.glob("journal.db.damaged-*")).read_bytes().startswith(b"not a database")
+
+
+def test_newer_journal_is_refused_and_left_alone(tmp_path: Path) -> None:
+    """A schema from a later version is not guessed at."""
+    store(tmp_path).close()
+    file = sqlite3.connect(tmp_path / "journal.db")
+    file.execute("PRAGMA user_version=99")
+    file.close()
+    with pytest.raises(NewerJournal, match="99"):
+        store(tmp_path)
+
+
+def test_ledger_sums_are_exact(tmp_path: Path) -> None:
+    """expected = read + not read; read = stored + rejected; stored = delivered + excluded + quarantined + waiting."""
+    silent = {0: Reason.timeout, 1: Reason.timeout}
+
+    async def work(kept: Journal) -> None:
+        await put(kept, at(0), at(1, None, None, faults=silent), at(2, None, 81.0, faults={0: Reason.decode}))
+        await put(kept, at(3, 4.0, source=LEVEL), Readings(STATION, NOW + 4, 4, (None, None), silent, polls=5))
+        rows = await kept.take("centre", 1000, 1 << 20)
+        held = Held("centre", rows[0].id, 1, "met-1", "weather", NOW // HOUR_MS, "line", "no")
+        kept.settle("centre", rows, Settled(3, 0, (held,)))
+        kept.settle("province", await kept.take("province", 1000, 1 << 20), Settled(1, 3))
+        table = await kept.ledger(0)
+        assert table[NOW // HOUR_MS, "met-1"] == {
+            "expected": 16,
+            "read": 4,
+            "rejected:decode": 1,
+            "stored": 3,
+            "delivered:centre": 2,
+            "quarantined": 1,
+            "excluded:province": 3,
+        }
+        assert table[NOW // HOUR_MS, "water-1"]["delivered:province"] == 1
+
+    run(work, lambda: journal(tmp_path, centre=ALL, province=("water",)))
+
+
+def test_ledger_counts_what_was_settled_above_the_low_water_mark(tmp_path: Path) -> None:
+    """Readings delivered live while a backlog waits are counted as delivered at once."""
+
+    async def work(kept: Journal) -> None:
+        await put(kept, at(0))
+        await put(kept, at(1))
+        rows = kept._store.rows(2, 4, 1000, 1 << 20)
+        kept.settle("centre", rows, Settled(2))
+        assert (await kept.ledger(0))[NOW // HOUR_MS, "met-1"]["delivered:centre"] == 2
+        assert (await kept.ledger(0))[NOW // HOUR_MS, "met-1"]["delivered:centre"] == 2
+
+    run(work, lambda: journal(tmp_path))
+
+
+def test_silent_device_is_expected_though_nothing_was_stored(tmp_path: Path) -> None:
+    """A device that never answers still has its line in the ledger."""
+
+    async def work(kept: Journal) -> None:
+        kept.put([at(0, None, None, faults={0: Reason.timeout, 1: Reason.timeout})])
+        assert (await kept.ledger(0))[NOW // HOUR_MS, "met-1"] == {"expected": 2}
+
+    run(work, lambda: journal(tmp_path))
+    assert store(tmp_path).ledger.table(0)[NOW // HOUR_MS, "met-1"] == {"expected": 2}
+
+
+def test_side_keeps_what_the_slow_paths_need(tmp_path: Path) -> None:
+    """Monotonic time and the number of readings of each line are kept beside the lines."""
+
+    async def work(kept: Journal) -> None:
+        await put(kept, at(5), at(6, None, None, faults={0: Reason.timeout, 1: Reason.timeout}), at(7, None, 1.0))
+        side = await kept.side(3)
+        assert side.monos == [5, 7]
+        assert side.readings == [2, 1]
+
+    run(work, lambda: journal(tmp_path))
+
+
+def test_collectors_wait_while_too_much_is_in_memory(tmp_path: Path) -> None:
+    """Memory is bounded: past the limit `room` waits until the disk has taken something."""
+
+    async def work(kept: Journal) -> None:
+        blocker = sqlite3.connect(tmp_path / "journal.db", timeout=0)
+        blocker.execute("BEGIN IMMEDIATE")
+        kept.put([at(n) for n in range(100_001)])
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(kept.room(), 0.1)
+        blocker.rollback()
+        await asyncio.wait_for(kept.room(), 15)
+
+    run(work, lambda: journal(tmp_path))
+
+
+def test_new_sink_begins_with_the_oldest_row_there_is(tmp_path: Path) -> None:
+    """A sink added later gets the history that is still kept."""
+
+    async def first(kept: Journal) -> None:
+        await put(kept, at(0))
+        kept.settle("centre", await kept.take("centre", 10, 1 << 20), Settled(2))
+
+    async def second(kept: Journal) -> None:
+        await kept.adopt({"centre": ALL, "late": ALL})
+        assert [row.id for row in await kept.take("late", 10, 1 << 20)] == [2]
+        assert kept.waiting("centre") == 0
+
+    run(first, lambda: journal(tmp_path))
+    run(second, lambda: journal(tmp_path))
+
+
+def test_live_rows_go_first_after_an_outage(tmp_path: Path) -> None:
+    """With more waiting than a batch, the newest rows are taken before the oldest, then the oldest in order."""
+
+    async def work(kept: Journal) -> None:
+        for n in range(6):
+            await put(kept, at(n))
+        age = "UPDATE blobs SET committed_ms = committed_ms - 3600000 WHERE id <= 8"
+        with sqlite3.connect(tmp_path / "journal.db") as other:
+            other.execute(age)
+        taken = []
+        for _ in range(6):
+            rows = await kept.take("centre", 2, 1 << 20)
+            taken.append([row.id for row in rows])
+            kept.settle("centre", rows, Settled(2 * len(rows)))
+            if kept.waiting("centre") == 0:
+                break
+        assert taken == [[10], [12], [2], [4], [6], [8]]
+
+    run(work, lambda: journal(tmp_path))
