@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 def main(words: Sequence[str] | None = None) -> int:
     """Run one command; 0 well, 1 needs attention, 2 failed (or wrong arguments)."""
     language = _language()
-    arguments = _parser(texts(language)).parse_args(words)
+    words = sys.argv[1:] if words is None else words
+    arguments = _parser(texts(language), words).parse_args(words)
     arguments.language = language
     from edge_agent.commands import Wrong
 
@@ -101,7 +102,7 @@ def _demo(arguments: argparse.Namespace) -> int:
 # --- the parser -------------------------------------------------------------------------------------------------------
 
 
-def _parser(text: Text) -> argparse.ArgumentParser:
+def _parser(text: Text, words: Sequence[str]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         "edge", description=text("help.edge"), epilog=text("help.exit"), formatter_class=FORM
     )
@@ -115,7 +116,7 @@ def _parser(text: Text) -> argparse.ArgumentParser:
     counts = _asks(_add(commands, "ledger", text), text, _client("ledger"))
     counts.add_argument("--since", default="24h", metavar="T", help=text("help.since"))
     simulated = _add(commands, "sim", text).add_subparsers(metavar=text("help.command"), required=True)
-    _simulates(_add(simulated, "ward", text, of="sim."))
+    _simulates(_add(simulated, "ward", text, of="sim."), words)
     _demonstrates(_add(commands, "demo", text), text)
     return parser
 
@@ -137,10 +138,12 @@ def _asks(parser: argparse.ArgumentParser, text: Text, command: Command) -> argp
     return parser
 
 
-def _simulates(parser: argparse.ArgumentParser) -> None:
-    from drivers.sim.arguments import add_arguments
+def _simulates(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
+    """The simulation brings its own options; it is imported only when it is asked for."""
+    if "sim" in words:
+        from drivers.sim import ward
 
-    add_arguments(parser)
+        ward.add_arguments(parser)
     parser.set_defaults(command=_sim_ward)
 
 
