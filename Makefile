@@ -1,0 +1,55 @@
+# Commands of the project. `make` alone makes .venv; `make help` lists the others.
+.DEFAULT_GOAL := venv
+.NOTPARALLEL:
+.PHONY: venv servers demo test check bench faults lock clean help
+
+PYTHON ?= python3
+BIN := .venv/bin
+CODE := drivers conference edge_agent
+# Debian package:command. Real servers; the demo and the tests start them by themselves, on free ports.
+SERVERS := mosquitto:mosquitto influxdb:influxd victoria-metrics:victoria-metrics
+
+export PYTHON
+# The servers are in /usr/sbin, which Debian leaves out of an ordinary user's PATH.
+export PATH := $(PATH):/usr/sbin:/sbin
+# uv trusts the machine's certificates, as pip does: some networks have their own.
+export UV_SYSTEM_CERTS := 1
+unexport PYTHONDONTWRITEBYTECODE VIRTUAL_ENV
+
+.venv/.made: pyproject.toml uv.lock requirements.txt tools/venv.sh
+	@tools/venv.sh
+
+venv: .venv/.made  ## .venv with everything the project needs, as locked
+	@$(BIN)/python -m compileall -q $(CODE)
+
+servers:
+	@tools/debian.sh $(SERVERS)
+
+demo: venv servers  ## a ward's box on this machine, without hardware; DEMO_SECONDS=30 ends it by itself
+	@$(BIN)/edge demo $(if $(DEMO_SECONDS),--seconds $(DEMO_SECONDS))
+
+test: venv servers  ## all tests, on real servers
+	$(BIN)/pytest -n 2 --dist loadfile -m "not faults" -rs
+
+check: venv  ## format, types, layers, docs, service units, lock file: what each change must pass
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy --explicit-package-bases $(CODE) tests bench
+	tools/lock.sh --check
+	$(BIN)/pytest -rs tests/test_layers.py tests/test_units.py tests/test_docs.py tests/test_languages.py
+
+bench: venv servers  ## speed and size, as a table of ratios
+	$(BIN)/python -m bench
+
+faults: venv servers  ## long fault and soak runs
+	$(BIN)/pytest -m faults --timeout 1800 -rs
+
+lock: venv  ## uv.lock and requirements.txt anew, after a change of dependencies in pyproject.toml
+	tools/lock.sh
+
+clean:  ## remove what make made; Debian packages stay
+	rm -rf .venv .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-7s %s\n", $$1, $$2}' Makefile
