@@ -75,7 +75,7 @@ class Secret:
     """A `!secret name`: the name is configuration, the value is read when it is needed and never printed."""
 
     def __init__(self, name: str) -> None:
-        """`name` as in `LoadCredential=name:…`."""
+        """`name`: of a file in /etc/edge-agent/secrets, which the service loads as `secret_<name>`, or a credential."""
         self.name = name
 
     @property
@@ -85,11 +85,12 @@ class Secret:
 
     def reveal(self) -> str:
         """The value without its final line break. Raises SecretMissing."""
-        if folder := os.environ.get("CREDENTIALS_DIRECTORY"):
+        folder = os.environ.get("CREDENTIALS_DIRECTORY")
+        for file in (f"{folder}/{self.name}", f"{folder}/secret_{self.name}") if folder else ():
             try:
-                return Path(folder, self.name).read_text(encoding="utf-8").rstrip("\r\n")
+                return Path(file).read_text(encoding="utf-8").rstrip("\r\n")
             except (OSError, UnicodeDecodeError):
-                pass  # not given to this service: the environment is next
+                continue  # not given to this service: the environment is next
         if self.variable in os.environ:
             return os.environ[self.variable]
         raise SecretMissing(self.name)

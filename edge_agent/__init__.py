@@ -2,3 +2,5 @@
 
 Begin with `config.py` (what a box is told), then follow `pipeline.py`: drivers -> checks -> journal -> sinks.
 """
+
+__version__ = "0.1.0"

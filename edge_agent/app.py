@@ -21,11 +21,11 @@ from typing import IO
 
 import msgspec
 from drivers.box import BoxHealth
-from drivers.modbus import ModbusBus
-from drivers.mqtt import MqttConnection
 
 from drivers.driver import Driver, Trouble
 from drivers.marked import Problems
+from drivers.modbus import ModbusBus
+from drivers.mqtt import MqttConnection
 from drivers.settings import Limit
 from edge_agent import config as configuration
 from edge_agent.board import Board

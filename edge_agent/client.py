@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http
 import http.client
 import socket
 from pathlib import Path
@@ -23,6 +24,10 @@ class NotAllowed(Exception):
     """The socket belongs to another group."""
 
 
+class Failed(Exception):
+    """The agent answered that it could not."""
+
+
 class _Connection(http.client.HTTPConnection):
     def __init__(self, path: Path) -> None:
         super().__init__("edge", timeout=TIMEOUT)
@@ -35,16 +40,19 @@ class _Connection(http.client.HTTPConnection):
 
 
 def ask(control: Path, question: str, answer: type[T] | Any) -> T:
-    """Ask the agent and decode its answer. Raises NotRunning or NotAllowed."""
+    """Ask the agent and decode its answer. Raises NotRunning, NotAllowed or Failed."""
     connection = _Connection(control)
     try:
         connection.request("GET", question)
-        body = connection.getresponse().read()
+        response = connection.getresponse()
+        body = response.read()
     except PermissionError as error:
         raise NotAllowed(str(control)) from error
     except (OSError, http.client.HTTPException) as error:
         raise NotRunning(str(error)) from error
     finally:
         connection.close()
+    if response.status != http.HTTPStatus.OK:
+        raise Failed(f"{response.status} {body[:200].decode('utf-8', 'replace')}")
     decoded: T = msgspec.json.decode(body, type=answer)
     return decoded

@@ -17,9 +17,9 @@ from drivers.marked import Problems
 from drivers.reading import Value
 from edge_agent import config as configuration
 from edge_agent.board import PointNow
-from edge_agent.client import NotAllowed, NotRunning, ask
+from edge_agent.client import Failed, NotAllowed, NotRunning, ask
 from edge_agent.config import Config, check_report, render
-from edge_agent.show import mark, painted, table
+from edge_agent.show import mark, painted, table, terminal_width
 from edge_agent.status import VERDICTS, JournalStat, LedgerRow, SinkStatus, Status
 from edge_agent.text import Text, texts
 
@@ -95,7 +95,7 @@ def points(arguments: argparse.Namespace) -> int:
 def points_table(found: Sequence[PointNow], text: Text) -> str:
     """The points as a table; a value that is old or missing never looks fresh."""
     head = [text(f"points.{name}") for name in ("point", "value", "unit", "quality", "age", "source")]
-    return table(head, [_point_row(point, text) for point in found], right=(1, 4))
+    return table(head, [_point_row(point, text) for point in found], right=(1, 4), most=terminal_width())
 
 
 def _point_row(point: PointNow, text: Text) -> list[str]:
@@ -182,6 +182,8 @@ def _ask(config: Config, text: Text, question: str, answer: type[T]) -> T:
         raise Wrong(text("client.not_running", socket=str(config.control), file=str(config.file))) from None
     except NotAllowed:
         raise Wrong(text("client.not_allowed", socket=str(config.control), group=_group(config.control))) from None
+    except Failed as error:
+        raise Wrong(text("client.failed", error=str(error))) from None
 
 
 def _group(path: Path) -> str:

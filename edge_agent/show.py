@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import unicodedata
 from collections.abc import Sequence
@@ -19,11 +20,21 @@ def width(text: str) -> int:
     return len(text) + wide - sum(unicodedata.combining(letter) > 0 for letter in text)
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> str:
-    """Columns as wide as their widest cell; those of `right` are flush right."""
+def table(head: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = (), most: int = 0) -> str:
+    """Columns as wide as their widest cell; those of `right` are flush right.
+
+    Where `most` columns of the terminal do not suffice, the last columns are left out rather than wrapped.
+    """
     cells = [list(head), *[list(row) for row in rows]]
     widths = [max(width(row[i]) for row in cells) for i in range(len(head))]
-    return "\n".join(_line(row, widths, right) for row in cells)
+    while most and len(widths) > 1 and sum(widths) + 2 * (len(widths) - 1) > most:
+        widths.pop()
+    return "\n".join(_line(row[: len(widths)], widths, right) for row in cells)
+
+
+def terminal_width() -> int:
+    """Columns of the terminal; 0 where the output goes elsewhere and is never cut."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
 
 
 def _line(row: Sequence[str], widths: Sequence[int], right: Sequence[int]) -> str:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from drivers.driver import Trouble
+from edge_agent import __version__
 from edge_agent.board import Counts, counts
 from edge_agent.pipeline import SinkNow
 from edge_agent.store import Stat
@@ -123,7 +123,7 @@ async def status(app: App) -> Status:
         ),
         site=app.config.site,
         name=app.config.name,
-        version=version("edge"),
+        version=__version__,
         uptime_s=round(time.monotonic() - app.started, 1),
     )
 
@@ -154,7 +154,13 @@ def _sink_troubles(app: App) -> list[Trouble]:
     for sink in app.sinks():
         if sink.state in ("down", "refusing"):
             waiting = app.journal.waiting(sink.id)
-            facts: Facts = {"sink": sink.id, "where": sink.where, "error": sink.error or "", **sink.facts, "waiting": waiting}
+            facts: Facts = {
+                "sink": sink.id,
+                "where": sink.where,
+                "error": sink.error or "",
+                **sink.facts,
+                "waiting": waiting,
+            }
             found.append(Trouble(f"sink_{sink.what}", sink.id, sink.since, facts, failed=True))
         state = app.journal.states.get(sink.id)
         if state and state.quarantined:

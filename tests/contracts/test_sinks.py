@@ -146,7 +146,7 @@ def test_one_bad_reading_never_blocks_the_rest(shared_influxdb: InfluxDB, databa
     assert len(_influx(shared_influxdb, database, "weather.temp_c")) == 26
 
 
-# --- answers that no real server here gives on demand ------------------------------------------------------------------
+# --- answers that no real server here gives on demand -----------------------------------------------------------------
 
 
 @contextmanager
