@@ -14,7 +14,8 @@ import os
 import signal
 import sqlite3
 import time
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import IO
@@ -83,13 +84,13 @@ class App:
     # --- running ------------------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Run until SIGTERM or SIGINT; then stop the parts, commit what they brought, and close."""
+        """Run until SIGTERM or SIGINT; then stop the parts, commit what they brought, and close. Raises CannotStart."""
         self._listen_to_signals()
         for path, word in self.config.not_built():
             log.warning("not available yet path=%s part=%s", path, word)
         committing = asyncio.create_task(self.journal.run(), name="journal")
         try:
-            async with asyncio.TaskGroup() as self._group, serve(self):
+            async with self._answering(), asyncio.TaskGroup() as self._group:
                 self._arrange()
                 watching = self._group.create_task(feed(self.progress, self._summary), name="watchdog")
                 gc.freeze()
@@ -104,6 +105,16 @@ class App:
             await asyncio.gather(committing, return_exceptions=True)
             await self.journal.close()
             self._lock.close()
+
+    @asynccontextmanager
+    async def _answering(self) -> AsyncIterator[None]:
+        async with AsyncExitStack() as stack:
+            try:
+                await stack.enter_async_context(serve(self))
+            except OSError as error:
+                facts = {"path": str(self.config.control), "error": error.strerror or str(error)}
+                raise CannotStart("control_unusable", **facts) from error
+            yield
 
     def _listen_to_signals(self) -> None:
         loop = asyncio.get_running_loop()

@@ -28,13 +28,12 @@ MODE = 0o660
 
 @asynccontextmanager
 async def serve(app: App) -> AsyncIterator[None]:
-    """Answer questions while the block runs. A socket left behind by an earlier run is replaced: the lock is ours."""
+    """Answer questions while the block runs. Raises OSError where the socket cannot be made."""
     path = app.config.control
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.unlink(missing_ok=True)
+    listening = _listen(path)
     runner = web.AppRunner(_application(app), access_log=None, shutdown_timeout=1.0)
     await runner.setup()
-    await web.SockSite(runner, _listen(path)).start()
+    await web.SockSite(runner, listening).start()
     try:
         yield
     finally:
@@ -43,7 +42,9 @@ async def serve(app: App) -> AsyncIterator[None]:
 
 
 def _listen(path: Path) -> socket.socket:
-    """The socket with its mode set before anyone can connect."""
+    """The socket with its mode set before anyone can connect; one left behind is replaced, for the lock is ours."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)
     listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     listening.bind(str(path))
     path.chmod(MODE)
