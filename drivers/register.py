@@ -126,14 +126,15 @@ class _Layer:
         self._pack = struct.Struct(f">{block.count}H").pack
         self._unpack = struct.Struct(code).unpack
         self._convert = [_converter(register) for register in rows]
-        self._guarded = [(i, _codes(r), r.valid) for i, r in enumerate(rows) if r.invalid or r.valid]
+        self._guarded = [(i, _number(r), _codes(r), r.valid) for i, r in enumerate(rows) if r.invalid or r.valid]
 
     def decode(self, words: Sequence[int]) -> tuple[list[Value | None], dict[int, Reason]]:
         raw = self._unpack(self._pack(*(self._in_order(words) if self._in_order else words)))
         values = [convert(number) for convert, number in zip(self._convert, raw, strict=True)]
         faults = {i: Reason.decode for i, value in enumerate(values) if value is None} if None in values else {}
-        for i, codes, valid in self._guarded:
-            if _matches(raw[i], codes) or (valid and not valid[0] <= raw[i] <= valid[1]):
+        for i, number_of, codes, valid in self._guarded:
+            number = number_of(raw[i])
+            if _matches(number, codes) or (valid and not valid[0] <= number <= valid[1]):
                 faults[i] = Reason.sentinel
         return values, faults
 
@@ -180,8 +181,16 @@ def _converter(register: Register) -> Callable[..., Value | None]:
     scaled = _scaler(register)
     if not _swaps(register):
         return scaled
+    number_of = _number(register)
+    return lambda swapped: scaled(number_of(swapped))
+
+
+def _number(register: Register) -> Callable[..., float]:
+    """From what the struct gives to the raw number: with swapped bytes it gives them as they are."""
+    if not _swaps(register):
+        return lambda number: number
     unpack = struct.Struct("<" + CODES[register.type]).unpack
-    return lambda swapped: scaled(unpack(swapped)[0])
+    return lambda swapped: unpack(swapped)[0]
 
 
 def _scaler(register: Register) -> Callable[..., float | None]:
@@ -191,13 +200,20 @@ def _scaler(register: Register) -> Callable[..., float | None]:
     if register.type in ("f32", "f64"):
         shorten = shortest_f32 if register.type == "f32" else float
         return lambda raw: _scaled_float(shorten(raw), numerator, denominator) if math.isfinite(raw) else None
+    if denominator == 1 and register.type in ("u64", "s64"):
+        return lambda raw: _in_64_bits((raw + offset) * numerator)
     if denominator == 1:
         return lambda raw: (raw + offset) * numerator
     return lambda raw: (raw + offset) * numerator / denominator
 
 
-def _scaled_float(value: float, numerator: int, denominator: int) -> float:
-    return value if numerator == denominator else value * numerator / denominator
+def _scaled_float(value: float, numerator: int, denominator: int) -> float | None:
+    scaled = value if numerator == denominator else value * numerator / denominator
+    return scaled if math.isfinite(scaled) else None
+
+
+def _in_64_bits(number: int) -> int | None:
+    return number if -(1 << 63) <= number < 1 << 63 else None
 
 
 _f32 = struct.Struct("f")
@@ -227,12 +243,12 @@ def _codes(register: Register) -> frozenset[float]:
     return frozenset(register.invalid)
 
 
-def _matches(raw: float | bytes, codes: frozenset[float]) -> bool:
+def _matches(raw: float, codes: frozenset[float]) -> bool:
     """NaN is equal to nothing, so a NaN pattern among the codes stands for every NaN."""
     return raw in codes or (_is_nan(raw) and any(_is_nan(code) for code in codes))
 
 
-def _is_nan(number: float | bytes) -> bool:
+def _is_nan(number: float) -> bool:
     return isinstance(number, float) and math.isnan(number)
 
 
@@ -299,11 +315,11 @@ def _cover(fc: int, rows: list[Register], line: Line, limits: Limits) -> list[Bl
     widest = limits.bits if fc in BIT_FUNCTIONS else limits.registers
     each = line.bits() if fc in BIT_FUNCTIONS else line.register
     best, cut = [0.0], [0]
-    for i in range(1, len(outer) + 1):
+    for i, last in enumerate(outer, 1):
         options: list[tuple[float, int]] = []
         for j in range(i - 1, -1, -1):
-            _, count = _span(outer[j:i], limits.whole)
-            if j < i - 1 and (count > widest or _crosses(fc, outer[j:i], limits.forbidden)):
+            _, count = _span(outer[j], last, limits.whole)
+            if j < i - 1 and (count > widest or (limits.forbidden and _crosses(fc, outer[j:i], limits.forbidden))):
                 break
             options.append((best[j] + line.request + count * each, j))
         least, j = min(options)
@@ -321,9 +337,9 @@ def _without_nested(rows: list[Register]) -> list[Register]:
     return outer
 
 
-def _span(run: list[Register], whole: tuple[int, int] | None) -> tuple[int, int]:
-    """(start, count) of the request for `run`, widened to the block that only answers whole."""
-    start, end = run[0].addr, run[-1].end
+def _span(first: Register, last: Register, whole: tuple[int, int] | None) -> tuple[int, int]:
+    """(start, count) of the request from `first` to `last`, widened to the block that only answers whole."""
+    start, end = first.addr, last.end
     if whole and start < whole[0] + whole[1] and whole[0] < end:
         start, end = min(start, whole[0]), max(end, whole[0] + whole[1])
     return start, end - start
@@ -350,7 +366,7 @@ def _blocks(fc: int, rows: list[Register], runs: list[list[Register]], whole: tu
     blocks: list[Block] = []
     left = rows
     for run in runs:
-        start, count = _span(run, whole)
+        start, count = _span(run[0], run[-1], whole)
         inside = tuple(row for row in left if start <= row.addr and row.end <= start + count)
         left = [row for row in left if row not in inside]
         blocks.append(Block(fc, start, count, inside))

@@ -206,6 +206,20 @@ def _topic(value: str) -> str:
     return value
 
 
+def _json_path(value: str) -> str:
+    """A path into a JSON payload, as `drivers/decoders/generic_json.py` reads it."""
+    from drivers.decoders.generic_json import path
+
+    try:
+        path(value)
+    except ValueError as error:
+        raise fault("json_path", value=value, error=str(error)) from None
+    return value
+
+
+JsonPath = Annotated[str, AfterValidator(_json_path)]
+
+
 class Subscription(Part):
     """Messages of one kind and how they become readings."""
 
@@ -214,10 +228,10 @@ class Subscription(Part):
     qos: Literal[0, 1] = 1
     device: str | None = None
     """Template of the device's id: `{1}` is the topic's second level. None: the decoder's own."""
-    time: str | None = None
+    time: JsonPath | None = None
     """Path to the time stamp in the payload: RFC 3339, or Unix seconds or milliseconds. None: arrival."""
-    tags: Mapping[str, str] = {}
-    points: Mapping[PointName, str] = {}
+    tags: Mapping[str, JsonPath] = {}
+    points: Mapping[PointName, JsonPath] = {}
     """`measurement.field` -> path in the payload."""
     names: Mapping[str, PointName] = {}
     """Field of the decoded object -> `measurement.field`, added to the decoder's own table."""

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edge_agent.text import Text, texts
+from edge_agent.text import LANGUAGES, Text, texts
 
 DEFAULT_CONFIG = Path("/etc/edge-agent/agent.yaml")
 Command = Callable[[argparse.Namespace], int]
@@ -25,8 +25,7 @@ def main(words: Sequence[str] | None = None) -> int:
     """Run one command; 0 well, 1 needs attention, 2 failed (or wrong arguments)."""
     language = _language()
     words = sys.argv[1:] if words is None else words
-    arguments = _parser(texts(language), words).parse_args(words)
-    arguments.language = language
+    arguments = _parser(texts(language), words).parse_args(words, argparse.Namespace(language=language))
     from edge_agent.commands import Wrong
 
     try:
@@ -87,6 +86,12 @@ def _client(name: str) -> Command:
     return command
 
 
+def _net(arguments: argparse.Namespace) -> int:
+    from edge_agent import net
+
+    return net.main(arguments)
+
+
 def _sim_ward(arguments: argparse.Namespace) -> int:
     from drivers.sim import ward
 
@@ -115,6 +120,9 @@ def _parser(text: Text, words: Sequence[str]) -> argparse.ArgumentParser:
     _asks(_add(journal, "stat", text, of="journal."), text, _client("journal_stat"))
     counts = _asks(_add(commands, "ledger", text), text, _client("ledger"))
     counts.add_argument("--since", default="24h", metavar="T", help=text("help.since"))
+    ladder = _asks(_add(commands, "net", text), text, _net)
+    ladder.add_argument("--create", action="store_true", help=text("help.net.create"))
+    ladder.add_argument("--yes", action="store_true", help=text("help.net.yes"))
     simulated = _add(commands, "sim", text).add_subparsers(metavar=text("help.command"), required=True)
     _simulates(_add(simulated, "ward", text, of="sim."), words)
     _demonstrates(_add(commands, "demo", text), text)
@@ -149,6 +157,8 @@ def _simulates(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
 
 def _demonstrates(parser: argparse.ArgumentParser, text: Text) -> None:
     parser.add_argument("--seconds", type=float, default=None, metavar="S", help=text("help.demo.seconds"))
+    parser.add_argument("--keep", action="store_true", help=text("help.demo.keep"))
+    parser.add_argument("--language", choices=LANGUAGES, default=text.language, help=text("help.demo.language"))
     parser.set_defaults(command=_demo)
 
 

@@ -21,12 +21,13 @@ from pathlib import Path
 from typing import IO
 
 import msgspec
-from drivers.box import BoxHealth
+from drivers.box import BoxHealth, clock_synced
 
 from drivers.driver import Driver, Trouble
 from drivers.marked import Problems
 from drivers.modbus import ModbusBus
 from drivers.mqtt import MqttConnection
+from drivers.reading import Source
 from drivers.settings import Limit
 from edge_agent import config as configuration
 from edge_agent.board import Board
@@ -76,7 +77,7 @@ class App:
         self.board = Board(_periods(config))
         self.journal = Journal(store, _takes(config), config.journal.commit_window, config.journal.keep_days)
         stamps = Stamps(store.last_stamps())
-        self._intake = Intake(config.site, Checks(_limits(config)), stamps, self.board, self.journal)
+        self._intake = Intake(config.site, Checks(self._limits), stamps, self.board, self.journal)
         self._parts: dict[str, Part] = {}
         self._refused: Trouble | None = None
         self._stop = asyncio.Event()
@@ -98,6 +99,7 @@ class App:
                 log.info("ready site=%s parts=%d", self.config.site, len(self._parts))
                 await self._stop.wait()
                 notify("STOPPING=1")
+                await self.journal.flush()
                 for task in (watching, *(part.task for part in self._parts.values())):
                     task.cancel()
         finally:
@@ -141,7 +143,7 @@ class App:
             profiles = {device.profile: self.config.used_profiles[device.profile] for device in bus.devices}
             yield f"bus {bus.id}", (bus, profiles), partial(self._start_driver, partial(ModbusBus, bus, profiles))
         for broker in self.config.mqtt:
-            connection = partial(MqttConnection, broker, self.config.site)
+            connection = partial(MqttConnection, broker, self.config.site, clock_synced)
             yield f"broker {broker.id}", broker, partial(self._start_driver, connection)
         if not self.config.box.disabled:
             health = partial(BoxHealth, self.config.box, self.config.state)
@@ -159,6 +161,15 @@ class App:
         sink = make()
         now = SinkNow(sink.id, sink.where)
         return self._group.create_task(self._keep_up(name, partial(forward, sink, self.journal, now)), name=name), now
+
+    def _limits(self, source: Source) -> Mapping[str, Limit]:
+        """A source's own limits: those of its Modbus device, or of the subscription that it came by."""
+        for bus in self.config.buses:
+            for device in bus.devices:
+                if device.id == source.device:
+                    return device.limits
+        connections = [driver for driver in self.drivers() if isinstance(driver, MqttConnection)]
+        return next((found for each in connections if (found := each.limits(source))), {})
 
     async def _keep_up(self, name: str, work: Callable[[], Coroutine[object, object, None]]) -> None:
         """Run a part for ever. A fault of the program in one of them must not cost the others a reading."""
@@ -185,7 +196,7 @@ class App:
         self._refused = None
         self.config = config
         self.board.set_periods(_periods(config))
-        self._intake.checks = Checks(_limits(config))
+        self._intake.checks = Checks(self._limits)
         self._group.create_task(self._rearrange(), name="reload")
 
     def _refuse(self, what: str, **facts: str | int) -> None:
@@ -218,8 +229,13 @@ class App:
         return found
 
     def progress(self) -> Mapping[str, float]:
-        """When each bus and the journal last completed a turn, for the watchdog."""
-        return {"journal": self.journal.progress, **{driver.name: driver.progress() for driver in self.drivers()}}
+        """When each bus and the journal last completed a turn, for the watchdog.
+
+        While the disk takes nothing the drivers wait for room and cannot move: a restart would only lose what waits.
+        """
+        now = time.monotonic()
+        moved = {driver.name: now if self.journal.is_full else driver.progress() for driver in self.drivers()}
+        return {"journal": self.journal.progress, **moved}
 
     def _summary(self) -> str:
         waiting = max((self.journal.waiting(name) for name in self.journal.states), default=0)
@@ -270,7 +286,3 @@ def _takes(config: Config) -> Mapping[str, tuple[str, ...]]:
 
 def _periods(config: Config) -> Mapping[str, float]:
     return {device.id: device.every for bus in config.buses for device in bus.devices} | {"box": config.box.every}
-
-
-def _limits(config: Config) -> Mapping[str, Mapping[str, Limit]]:
-    return {device.id: device.limits for bus in config.buses for device in bus.devices if device.limits}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import msgspec
 
@@ -16,8 +16,8 @@ MOST_SOURCES = 10_000
 class Checks:
     """Gross range, by the naming table or a device's own limits; and strictly rising stamps."""
 
-    def __init__(self, limits: Mapping[str, Mapping[str, Limit]]) -> None:
-        """`limits`: by device and `measurement.field`, they take the place of the table's range."""
+    def __init__(self, limits: Callable[[Source], Mapping[str, Limit]]) -> None:
+        """`limits` of a source by `measurement.field`: they take the place of the table's range."""
         self._limits = limits
         self._ranges: dict[Source, tuple[tuple[int, float, float], ...]] = {}
 
@@ -39,8 +39,7 @@ class Checks:
         if found is None:
             if len(self._ranges) >= MOST_SOURCES:
                 self._ranges.clear()
-            own = self._limits.get(source.device, {})
-            found = self._ranges[source] = tuple(_ranges(source, own))
+            found = self._ranges[source] = tuple(_ranges(source, self._limits(source)))
         return found
 
 

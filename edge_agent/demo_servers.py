@@ -385,7 +385,7 @@ def _dies_with_us() -> list[str]:
 def _alive(url: str) -> bool:
     try:
         with urllib.request.urlopen(url, timeout=1) as answer:
-            return 200 <= answer.status < 300
+            return 200 <= int(answer.status) < 300
     except OSError:
         return False
 

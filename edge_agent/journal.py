@@ -94,6 +94,11 @@ class Journal:
             self._room.clear()
         self._wake.set()
 
+    @property
+    def is_full(self) -> bool:
+        """True while collectors have to wait."""
+        return not self._room.is_set()
+
     async def room(self) -> None:
         """Wait while too much is in memory: the disk is not taking what comes."""
         await self._room.wait()
@@ -108,6 +113,10 @@ class Journal:
         finally:
             housekeeping.cancel()
             await asyncio.gather(housekeeping, return_exceptions=True)
+
+    async def flush(self) -> None:
+        """Commit what is there now, so that it can be acknowledged before the connections go."""
+        await self._commit()
 
     async def close(self) -> None:
         """Commit what is left and close the file."""
@@ -175,6 +184,7 @@ class Journal:
 
     async def _recover(self, error: sqlite3.Error) -> None:
         """A full file gets room; any other error gets a new handle."""
+        self.progress = time.monotonic()
         if self.error is None:
             self.failing_since = time.time()
             log.error("journal failing error=%s", error)

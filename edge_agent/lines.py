@@ -103,6 +103,7 @@ def _value(reading: Reading) -> str:
 # --- and back ---------------------------------------------------------------------------------------------------------
 
 _SPLIT = re.compile(r"""((?:\\.|[^\\ ])+)[ ](.+)[ ](-?\d+)""")
+_SERIES = re.compile(r"""(?:[^\\ ]++|\\.)+""")
 _FIELD = re.compile(r"""([^=,]+)=("(?:\\.|[^"\\])*"|[^,]*)""")
 
 
@@ -159,6 +160,14 @@ def _is_quality(name: str) -> bool:
 def measurement_of(line: str) -> str:
     """Measurement of a line, without taking it apart."""
     return line.split(",", 1)[0]
+
+
+def stamp_of(line: str) -> tuple[str, int]:
+    """Series and time of a line, without taking its fields apart. Raises ValueError for what `Encoder` did not write."""
+    head = _SERIES.match(line)
+    if head is None:
+        raise ValueError(f"not a line of this journal: {line[:80]!r}")
+    return head[0], int(line[line.rindex(" ") :])
 
 
 def join(lines: Iterable[Line]) -> str:

@@ -19,7 +19,7 @@ from isal import igzip
 
 from drivers.reading import Readings
 from edge_agent.ledger import Key, Ledger, Side, SinkState, Tally, pack_side, pack_state, tally, unpack_side
-from edge_agent.lines import Encoder, parse
+from edge_agent.lines import Encoder, stamp_of
 
 log = logging.getLogger("edge.journal")
 
@@ -282,8 +282,9 @@ class Store:
         """The newest stamp (ms) of each series in the last rows."""
         stamps: dict[str, int] = {}
         for (body,) in self._db.execute("SELECT body FROM blobs ORDER BY id DESC LIMIT ?", (rows,)):
-            for line in parse(unpack(body)):
-                stamps[line.series] = max(line.time, stamps.get(line.series, 0))
+            for line in unpack(body).rstrip("\n").split("\n"):
+                series, stamp = stamp_of(line)
+                stamps[series] = max(stamp, stamps.get(series, 0))
         return stamps
 
     def states(self) -> dict[str, SinkState]:

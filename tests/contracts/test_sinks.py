@@ -212,9 +212,8 @@ def test_secret_that_is_missing_is_named(tmp_path: Path, monkeypatch: pytest.Mon
     """Without its token nothing is sent, and the sentence says which secret is missing."""
     monkeypatch.delenv("EDGE_SECRET_INFLUX", raising=False)
     file = tmp_path / "agent.yaml"
-    file.write_text(
-        "site: a\nsinks:\n- {id: c, influxdb: {url: 'http://127.0.0.1:9', version: 2, bucket: b, token: !secret influx}}\n"
-    )
+    influxdb = "{url: 'http://127.0.0.1:9', version: 2, bucket: b, token: !secret influx}"
+    file.write_text(f"site: a\nsinks:\n- {{id: c, influxdb: {influxdb}}}\n")
     from edge_agent.config import load
 
     settings = load(file).sinks[0].influxdb

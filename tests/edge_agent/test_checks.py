@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Mapping
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,40 +19,44 @@ METER = Source("power-1", (Q["power.energy_import_kwh"],))
 SERIES = "weather,site=cl-02,sensor=met-1"
 
 
+def no_limits(source: Source) -> Mapping[str, Limit]:
+    return {}
+
+
 def readings(*values: Value | None, time: int = 1000, stamped: bool = False, source: Source = STATION) -> Readings:
     return Readings(source, time, 0, values, stamped=stamped)
 
 
 def test_value_outside_the_gross_range_is_kept_and_marked() -> None:
     """The value stays as it was read; its quality says that it cannot be."""
-    checked = Checks({})(readings(61.0, 80.0))
+    checked = Checks(no_limits)(readings(61.0, 80.0))
     assert checked.values == (61.0, 80.0)
     assert dict(checked.faults) == {0: Reason.gross_range}
 
 
 def test_values_at_the_ends_of_the_range_are_good() -> None:
     """Both ends belong to the range."""
-    assert Checks({})(readings(-5.0, 100.0)).faults == {}
+    assert Checks(no_limits)(readings(-5.0, 100.0)).faults == {}
 
 
 def test_limits_of_the_device_take_the_place_of_the_table() -> None:
     """A site knows better how high its water can stand."""
-    checks = Checks({"water-1": {"water.level_m": Limit(low=0, high=8)}})
+    checks = Checks(lambda source: {"water.level_m": Limit(low=0, high=8)})
     assert checks(readings(8.5, source=LEVEL)).faults == {0: Reason.gross_range}
     assert checks(readings(-1.0, source=LEVEL)).faults == {0: Reason.gross_range}
-    assert Checks({})(readings(8.5, source=LEVEL)).faults == {}
+    assert Checks(no_limits)(readings(8.5, source=LEVEL)).faults == {}
 
 
 def test_one_sided_range_has_no_other_end() -> None:
     """A counter has a least value and no greatest."""
-    assert Checks({})(readings(1e12, source=METER)).faults == {}
-    assert Checks({})(readings(-1.0, source=METER)).faults == {0: Reason.gross_range}
+    assert Checks(no_limits)(readings(1e12, source=METER)).faults == {}
+    assert Checks(no_limits)(readings(-1.0, source=METER)).faults == {0: Reason.gross_range}
 
 
 def test_reason_that_is_there_already_stays() -> None:
     """A sentinel outside the range is a sentinel."""
     marked = Readings(STATION, 1000, 0, (6553.5, None), {0: Reason.sentinel, 1: Reason.timeout})
-    assert Checks({})(marked).faults == {0: Reason.sentinel, 1: Reason.timeout}
+    assert Checks(no_limits)(marked).faults == {0: Reason.sentinel, 1: Reason.timeout}
 
 
 @given(st.lists(st.integers(0, 50), min_size=1, max_size=40))

@@ -1,0 +1,151 @@
+"""The register map of one Modbus device at work: the blocks to ask for, and their answers as readings. No I/O.
+
+Made once per device: everything that a poll needs is compiled beforehand. Each registered block is a `Step`, which
+keeps what became of it in the poll under way; `readings` then takes one `Readings` per source from all steps.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from operator import itemgetter
+
+import msgspec
+
+from drivers.frames import Request
+from drivers.reading import NO_FAULTS, Readings, Reason, Source, Value, quantities
+from drivers.register import BIT_FUNCTIONS, Block, Decoder, Limits, Line, Register, plan
+
+Values = Sequence[Value | None]
+
+
+class Step:
+    """One block, ready to be asked for and decoded, and what became of it."""
+
+    def __init__(self, unit: int, block: Block, patience: float) -> None:
+        """`patience`: seconds from the request to the whole answer."""
+        self.block = block
+        self.patience = patience
+        self.request = Request(unit, block.fc, block.start, block.count)
+        self._words = _bits(block.count) if block.fc in BIT_FUNCTIONS else struct.Struct(f">{block.count}H").unpack
+        self._decode = Decoder(block).decode
+        self.values: Values = ()
+        """In the order of the block's registers."""
+        self.faults: Mapping[int, Reason] = NO_FAULTS
+        self.read = False
+
+    def take(self, body: bytes) -> None:
+        """The answer's data have come."""
+        self.values, self.faults = self._decode(self._words(body))
+        self.read = True
+
+    def miss(self, reason: Reason) -> None:
+        """No answer, or never asked."""
+        count = len(self.block.registers)
+        self.values, self.faults = (None,) * count, dict.fromkeys(range(count), reason)
+        self.read = False
+
+
+class _Shape(msgspec.Struct, frozen=True):
+    """How the readings of one source are taken from the values of all steps."""
+
+    source: Source
+    pick: Callable[[Values], tuple[Value | None, ...]]
+    place: Mapping[int, int]
+    """Index within the source by index among all values."""
+
+
+class RegisterMap:
+    """The registers of one device, planned into steps for its line."""
+
+    def __init__(self, device: str, unit: int, origin: str, registers: Sequence[Register]) -> None:
+        """`registers` all have a canonical name; `origin` as in Source. `arrange` completes it."""
+        self.unit = unit
+        self.registers = registers
+        self.sources = list(_sources(device, origin, registers))
+        self.steps: list[Step] = []
+
+    def arrange(self, line: Line, limits: Limits, patience: Callable[[Block], float]) -> None:
+        """Plan the blocks anew and compile what a poll needs. The sources stay the same objects."""
+        self.steps = [Step(self.unit, block, patience(block)) for block in plan(self.registers, line, limits)]
+        rows = [register for step in self.steps for register in step.block.registers]
+        self._shapes = [_shape(source, mine, rows) for source, mine in self.sources]
+        self._casts = [(i, cast) for i, row in enumerate(rows) if (cast := _cast(row))]
+
+    def readings(self, time: int, mono: int, polls: int = 1) -> tuple[Readings, ...]:
+        """One instant of every source, from what the steps hold now."""
+        values: list[Value | None] = []
+        faults: dict[int, Reason] = {}
+        for step in self.steps:
+            for i, reason in step.faults.items():
+                faults[len(values) + i] = reason
+            values += step.values
+        for i, cast in self._casts:
+            if (value := values[i]) is not None:
+                values[i] = cast(value)
+        return tuple(
+            Readings(each.source, time, mono, each.pick(values), _own(faults, each.place), polls=polls)
+            for each in self._shapes
+        )
+
+    def blank(self, why: Reason, time: int, mono: int, polls: int) -> tuple[Readings, ...]:
+        """Readings that say of every point why it was not read."""
+        faults = [dict.fromkeys(each.place.values(), why) for each in self._shapes]
+        return tuple(
+            Readings(each.source, time, mono, (None,) * len(wrong), wrong, polls=polls)
+            for each, wrong in zip(self._shapes, faults, strict=True)
+        )
+
+
+def _sources(device: str, origin: str, registers: Sequence[Register]) -> Iterator[tuple[Source, list[Register]]]:
+    """Registers by measurement; where two give the same field, each further one is a source of its own, tagged src."""
+    groups: dict[tuple[str, str], list[Register]] = {}
+    seen: set[str] = set()
+    for register in registers:
+        name = str(register.canonical)
+        groups.setdefault((name.split(".", 1)[0], register.key if name in seen else ""), []).append(register)
+        seen.add(name)
+    for (_, again), rows in groups.items():
+        fields = tuple(quantities()[str(row.canonical)] for row in rows)
+        yield Source(device, fields, (("src", again),) if again else (), origin), rows
+
+
+def _shape(source: Source, mine: list[Register], rows: list[Register]) -> _Shape:
+    at = [next(i for i, row in enumerate(rows) if row is register) for register in mine]
+    place = {index: i for i, index in enumerate(at)}
+    if at == list(range(len(rows))):
+        return _Shape(source, tuple, place)
+    if len(at) == 1:
+        only = at[0]
+        return _Shape(source, lambda values: (values[only],), place)
+    return _Shape(source, itemgetter(*at), place)
+
+
+def _own(faults: Mapping[int, Reason], place: Mapping[int, int]) -> Mapping[int, Reason]:
+    """The faults of one source, by its own index."""
+    if not faults:
+        return NO_FAULTS
+    return {place[i]: reason for i, reason in faults.items() if i in place} or NO_FAULTS
+
+
+def _cast(register: Register) -> Callable[[Value], Value] | None:
+    """From what the decoder gives to the kind that the naming table wants; None: it is that already."""
+    kind = quantities()[str(register.canonical)].kind
+    is_bit = register.type == "bit" or register.fc in BIT_FUNCTIONS
+    if kind == "bool":
+        return None if is_bit else bool
+    if kind == "str":
+        return None if register.type == "str" else str
+    if is_bit:
+        return int
+    whole = register.type not in ("f32", "f64", "str") and float(register.scale).is_integer()
+    return _nearest if kind == "int" and not whole else None
+
+
+def _nearest(value: Value) -> Value:
+    return value if isinstance(value, str) else round(value)
+
+
+def _bits(count: int) -> Callable[[bytes], Sequence[int]]:
+    """Bits of an answer to functions 1 and 2, the lowest bit of the first byte first (application protocol 6.1)."""
+    return lambda body: [body[i >> 3] >> (i & 7) & 1 for i in range(count)]

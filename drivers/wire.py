@@ -1,0 +1,99 @@
+"""One open Modbus connection: pymodbus carries the bytes, a guard decides what is an answer. The only seam to pymodbus.
+
+pymodbus never retries and never reconnects here: both are the bus's, which knows what else the line has to do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from pymodbus import FramerType, ModbusException
+from pymodbus.client import AsyncModbusSerialClient, AsyncModbusTcpClient
+from pymodbus.exceptions import ConnectionException
+
+from drivers.frames import Guard, Outcome, Request, RtuGuard, TcpGuard
+from drivers.settings import Bus
+
+# pymodbus logs an error of its own, with a dump of frames, for each time-out and each refused connection. The bus says
+# the same once, by name; so pymodbus is silenced here and nowhere else.
+logging.getLogger("pymodbus").setLevel(logging.CRITICAL)
+
+LARGEST_TCP, LARGEST_RTU = 1 << 19, 528
+"""Bytes that pymodbus keeps; beyond, it drops all unseen. Its own 264 would lose an answer that comes with a late one.
+On TCP more than one read of the event loop, so that a flood is seen and ends the connection; on RTU two frames, as the
+guard goes through them again with each byte that comes."""
+
+
+class Wire:
+    """A connection of one bus, from `open` to the first `lost` or `close`. One request at a time."""
+
+    def __init__(self, bus: Bus, late: Callable[[int], bool]) -> None:
+        """Needs a running loop. `late` as for Guard."""
+        rtu = bus.is_serial or bus.framer == "rtu"
+        self.guard: Guard = RtuGuard(late) if rtu else TcpGuard(late)
+        self.lost = False
+        self._client = self._serial(bus) if bus.is_serial else self._tcp(bus, rtu)
+        self._execute = self._client.execute
+        self._params = self._client.ctx.comm_params
+        self._client.ctx.max_buffer_size = LARGEST_RTU if rtu else LARGEST_TCP
+        self._client.set_max_no_responses(1 << 30)  # closing a connection that is silent is the bus's decision
+
+    async def open(self, timeout: float) -> None:
+        """Connect. Raises OSError (of which TimeoutError is one) with the reason, which `client.connect()` hides."""
+        context = self._client.ctx
+        context.transport, _ = await asyncio.wait_for(context.call_create(), timeout)
+
+    async def ask(self, request: Request, patience: float) -> Outcome:
+        """Send `request` and wait `patience` seconds for its answer; `guard` then has the answer's data."""
+        guard = self.guard
+        guard.expect(request)
+        self._params.timeout_connect = patience
+        try:
+            await self._execute(False, request)
+        except ModbusException:
+            guard.expire()
+            return Outcome.lost if self.lost else guard.outcome
+        return guard.outcome
+
+    def close(self) -> None:
+        """Close the port or connection."""
+        self.lost = True
+        self._client.close()
+
+    def _connected(self, up: bool) -> None:
+        """pymodbus says that the connection is up or gone; it would let the request under way run into its time-out."""
+        if not up:
+            self.lost = True
+            answer = self._client.ctx.response_future
+            if not answer.done():
+                answer.set_exception(ConnectionException("connection lost"))
+                answer.exception()  # seen: between two requests nobody awaits it
+
+    def _serial(self, bus: Bus) -> AsyncModbusSerialClient:
+        return AsyncModbusSerialClient(
+            str(bus.serial),
+            framer=FramerType.RTU,
+            baudrate=bus.baud,
+            bytesize=int(bus.framing[0]),
+            parity=bus.framing[1],
+            stopbits=int(bus.framing[2]),
+            name=bus.id,
+            reconnect_delay=0,
+            retries=0,
+            trace_packet=self.guard.trace,
+            trace_connect=self._connected,
+        )
+
+    def _tcp(self, bus: Bus, rtu: bool) -> AsyncModbusTcpClient:
+        return AsyncModbusTcpClient(
+            bus.host,
+            port=bus.port,
+            framer=FramerType.RTU if rtu else FramerType.SOCKET,
+            name=bus.id,
+            reconnect_delay=0,
+            retries=0,
+            trace_packet=self.guard.trace,
+            trace_connect=self._connected,
+        )

@@ -1,0 +1,76 @@
+"""Fixtures for real servers on loopback. A test whose server is not installed is skipped, by the package's name."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Callable, Coroutine, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uvloop
+
+from edge_agent.demo_servers import InfluxDB, MissingServer, Mosquitto, Server, VictoriaMetrics
+
+_number = itertools.count(1)
+
+Run = Callable[[Coroutine[Any, Any, None]], None]
+
+
+@pytest.fixture(params=["asyncio", "uvloop"])
+def run(request: pytest.FixtureRequest) -> Run:
+    """Runs a coroutine to its end, once on each event loop that the services may have."""
+    return uvloop.run if request.param == "uvloop" else asyncio.run
+
+
+def _started(server: Server) -> Server:
+    try:
+        return server.start()
+    except MissingServer as missing:
+        pytest.skip(str(missing))
+
+
+@pytest.fixture
+def mosquitto(tmp_path: Path) -> Iterator[Mosquitto]:
+    """A broker of this test alone, with the settings of config/mosquitto/edge.conf, open to this machine."""
+    server = Mosquitto(tmp_path)
+    _started(server)
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def shared_influxdb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[InfluxDB]:
+    """One InfluxDB for all tests that do not stop it."""
+    server = InfluxDB(tmp_path_factory.mktemp("influxdb"))
+    _started(server)
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def database(shared_influxdb: InfluxDB) -> Iterator[str]:
+    """Name of an empty database in `shared_influxdb`."""
+    name = f"test_{next(_number)}"
+    shared_influxdb.create_database(name)
+    yield name
+    shared_influxdb.drop_database(name)
+
+
+@pytest.fixture
+def influxdb(tmp_path: Path) -> Iterator[InfluxDB]:
+    """An InfluxDB of this test alone, to be stopped and killed."""
+    server = InfluxDB(tmp_path)
+    _started(server)
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def victoria_metrics(tmp_path: Path) -> Iterator[VictoriaMetrics]:
+    """A victoria-metrics of this test alone: it has no databases to keep tests apart."""
+    server = VictoriaMetrics(tmp_path)
+    _started(server)
+    yield server
+    server.stop()

@@ -1,0 +1,305 @@
+"""Devices, ports and endpoints that are away, in part or altogether: what is said, what it costs, how they return."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import logging
+import os
+import time
+from pathlib import Path
+
+import liar
+import pytest
+from liar import Slave
+from polling import (
+    FAR_APART,
+    Run,
+    bus,
+    device,
+    expected,
+    polled,
+    profile,
+    reasons,
+    right,
+    row,
+    take,
+    until,
+    values,
+    was_read,
+)
+
+from drivers.driver import Batch
+from drivers.reading import NOT_READ, Reason
+
+
+def test_an_exception_over_a_hole(run: Run) -> None:
+    """A block refused with exception 2 is read without its holes from then on, for the life of the process."""
+
+    def strict(slave: Slave, ask: liar.Ask) -> liar.Chunks:
+        there = {0, 1, 6, 7}
+        inside = set(range(ask.start, ask.start + ask.count)) <= there
+        return liar.honest(slave, ask) if inside else liar.exception(2)(slave, ask)
+
+    holey = profile(row("t", 0, "weather.temp_c"), row("h", 1, "weather.rh_pct"), row("p", 7, "weather.pressure_hpa"))
+
+    async def main() -> None:
+        slave = Slave()
+        slave.always = strict
+        server, port = await slave.listen()
+        async with polled(bus(port), holey) as (driver, batches):
+            first, *others = await take(batches, 4)
+            assert reasons(first) == {Reason.out_of_service}
+            assert {values(batch) for batch in others} == {right(slave, 1, 3, 0, 1, 7)}
+            assert [(ask.start, ask.count) for ask in slave.asked] == [(0, 8)] + [(0, 2), (7, 1)] * 3
+            assert driver.devices["d1"].exception == 1
+            assert driver.troubles() == []
+        server.close()
+
+    run(main())
+
+
+def test_a_block_without_an_answer(run: Run) -> None:
+    """A device ignores one of three blocks: the others are still read, in each poll, and the trouble says in part."""
+
+    def partly(slave: Slave, ask: liar.Ask) -> liar.Chunks:
+        return liar.silence(slave, ask) if ask.start == 0 else liar.honest(slave, ask)
+
+    async def main() -> None:
+        slave = Slave(rtu=True)
+        slave.always = partly
+        with slave.on_a_pty() as port:
+            async with polled(bus(port), FAR_APART) as (driver, batches):
+                _, second, third, *_ = await take(batches, 4)
+                assert values(second) == values(third) == (None, *right(slave, 1, 3, 3000, 6000))
+                assert third.readings[-1].reason(0) is Reason.timeout
+                assert third.readings[-1].reason(1) is Reason.ok
+                [trouble] = driver.troubles()
+                assert (trouble.what, trouble.subject, trouble.failed) == ("device_silent", "d1", False)
+                assert trouble.facts == {"device": "d1", "bus": "line", "unit": 1}
+
+    run(main())
+
+
+def test_a_device_that_refuses(run: Run) -> None:
+    """An exception for a block without holes is reported with its code, and never counted as read."""
+
+    async def main() -> None:
+        slave = Slave()
+        slave.always = liar.exception(6)
+        server, port = await slave.listen()
+        async with polled(bus(port)) as (driver, batches):
+            batch = (await take(batches, 3))[-1]
+            assert reasons(batch) == {Reason.out_of_service} <= NOT_READ
+            [trouble] = driver.troubles()
+            assert (trouble.what, trouble.facts["code"], trouble.failed) == ("device_exception", 6, True)
+            slave.always = liar.exception(11)
+            batch = (await take(batches, 1))[0]
+            assert reasons(batch) == {Reason.timeout}  # the gateway says that the unit is silent
+            assert driver.troubles()[0].what == "device_silent"
+        server.close()
+
+    run(main())
+
+
+def test_a_dead_unit_among_others(run: Run, caplog: pytest.LogCaptureFixture) -> None:
+    """It is asked ever more rarely, the others keep their pace, every left-out poll is accounted for; one warning."""
+
+    async def main() -> None:
+        slave = Slave(rtu=True)
+        dead = 3
+        slave.always = lambda s, ask: liar.silence(s, ask) if ask.unit == dead else liar.honest(s, ask)
+        units = [device(unit, every=0.05) for unit in (1, 2, dead)]
+        batches: list[Batch] = []
+        with slave.on_a_pty() as port:
+            async with polled(bus(port, *units, timeout=0.02)) as (driver, stream):
+                started = time.monotonic()
+                async for batch in stream:
+                    batches.append(batch)
+                    if time.monotonic() > started + 2.5:
+                        break
+                turns = (time.monotonic() - started) / 0.05
+                assert [trouble.subject for trouble in driver.troubles()] == ["d3"]
+        of = {unit: [b for b in batches if b.readings[-1].source.device == f"d{unit}"] for unit in (1, 2, dead)}
+        assert 4 <= len(of[dead]) <= 8
+        for unit in (1, 2):
+            assert sum(map(was_read, of[unit])) >= 0.75 * turns  # onset included: three drained time-outs
+            assert turns - 3 <= expected(of[unit]) <= turns + 3
+        pauses = [b.readings[0].polls for b in of[dead]]
+        assert pauses[-1] >= 8
+        assert pauses == sorted(pauses) or pauses[3:] == sorted(pauses[3:])
+
+    with caplog.at_level(logging.INFO):
+        run(main())
+    assert [r.message for r in caplog.records] == ["device unreachable device=d3 bus=line unit=3 error=timeout"]
+
+
+def test_a_device_that_comes_back(run: Run, caplog: pytest.LogCaptureFixture) -> None:
+    """The first good poll reports the polls left out meanwhile as not read, then the values; one more warning."""
+
+    async def main() -> None:
+        slave = Slave()
+        slave.lies.extend([liar.silence] * 5)
+        server, port = await slave.listen()
+        async with polled(bus(port, device(every=0.02), timeout=0.02)) as (driver, batches):
+            found = await until(batches, was_read)
+            assert len(found) == 6
+            last = found[-1].readings
+            assert [set(each.values) == {None} for each in last] == [True, False]
+            assert last[0].polls >= 3
+            assert set(last[0].faults.values()) == {Reason.timeout}
+            assert driver.troubles() == []
+        server.close()
+
+    with caplog.at_level(logging.INFO):
+        run(main())
+    assert [r.message.split(" device=")[0] for r in caplog.records] == ["device unreachable", "device back"]
+
+
+# --- the port and the endpoint ----------------------------------------------------------------------------------------
+
+
+def test_an_endpoint_that_appears_later(run: Run, caplog: pytest.LogCaptureFixture) -> None:
+    """Until then each due poll is reported as not connected, the trouble says where and why; two warnings in all."""
+
+    async def main() -> None:
+        slave = Slave()
+        server, port = await slave.listen()
+        server.close()
+        await server.wait_closed()
+        async with polled(bus(port, device(every=0.05))) as (driver, batches):
+            for batch in await take(batches, 5):
+                assert reasons(batch) == {Reason.not_connected}
+            [trouble] = driver.troubles()
+            assert (trouble.what, trouble.subject, trouble.failed) == ("endpoint_unreachable", "line", True)
+            where = f"127.0.0.1:{port}"
+            assert trouble.facts == {"bus": "line", "where": where, "error": "Connection refused"}
+            before = driver.progress()
+            server, _ = await slave.listen(port)
+            found = await until(batches, was_read)
+            assert len(found) < 40
+            assert driver.troubles() == []
+            assert driver.progress() > before
+        server.close()
+
+    with caplog.at_level(logging.INFO):
+        run(main())
+    assert [r.message.split(" bus=")[0] for r in caplog.records] == ["bus unreachable", "bus back"]
+
+
+def test_a_connection_that_is_closed_while_idle(run: Run, caplog: pytest.LogCaptureFixture) -> None:
+    """Many devices do that: a new connection is made for the next poll, no reading is lost and nothing said."""
+
+    async def main() -> None:
+        slave = Slave()
+        server, port = await slave.listen()
+        async with polled(bus(port, device(every=0.05))) as (driver, batches):
+            await take(batches, 2)
+            slave.hang_up()
+            assert all(map(was_read, await take(batches, 3)))
+            assert driver.troubles() == []
+        server.close()
+
+    with caplog.at_level(logging.INFO):
+        run(main())
+    assert caplog.records == []
+
+
+def test_a_connection_that_is_closed_instead_of_an_answer(run: Run) -> None:
+    """The poll ends at once as not connected, without waiting for its time-out, and polling goes on by itself."""
+
+    async def main() -> None:
+        slave = Slave()
+        slave.lies.extend([liar.honest, liar.close])
+        server, port = await slave.listen()
+        async with polled(bus(port, device(every=0.05), timeout=2.0)) as (driver, batches):
+            started = time.monotonic()
+            first, second = await take(batches, 2)
+            assert was_read(first)
+            assert reasons(second) == {Reason.not_connected}
+            assert time.monotonic() - started < 0.3
+            assert driver.troubles()[0].what == "endpoint_unreachable"
+            await until(batches, was_read)
+            assert driver.troubles() == []
+            assert driver.devices["d1"].timeout == 0
+        server.close()
+
+    run(main())
+
+
+def test_a_connection_that_is_half_open(run: Run) -> None:
+    """After five requests without a byte the connection is made anew: the other end may have forgotten it."""
+
+    async def main() -> None:
+        slave = Slave()
+        slave.lies.extend([liar.honest] + [liar.silence] * 5)
+        server, port = await slave.listen()
+        async with polled(bus(port, timeout=0.01)) as (_, batches):
+            await until(batches, was_read)
+            found = await until(batches, was_read)
+        assert len(found) == 6
+        await asyncio.sleep(0.02)
+        assert slave.closed == 2
+        server.close()
+
+    run(main())
+
+
+def test_a_port_that_is_unplugged(run: Run, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The trouble names the missing port; plugged in again, under another device name, it is found by its path."""
+    link = tmp_path / "usb-adapter"
+
+    async def main() -> None:
+        slave = Slave(rtu=True)
+        async with polled(bus(str(link), device(every=0.03))) as (driver, batches):
+            await take(batches, 2)
+            assert driver.troubles()[0].what == "port_missing"
+            with slave.on_a_pty(link):
+                await until(batches, was_read)
+                assert driver.troubles() == []
+            found = await until(batches, lambda batch: bool(driver.troubles()))
+            assert reasons(found[-1]) == {Reason.not_connected}
+            [trouble] = driver.troubles()
+            assert (trouble.what, trouble.facts) == ("port_missing", {"bus": "line", "port": str(link)})
+            blocker, end = os.openpty()  # so that the next pty has another name
+            with slave.on_a_pty(link):
+                await until(batches, was_read)
+                assert driver.troubles() == []
+            os.close(blocker)
+            os.close(end)
+
+    with caplog.at_level(logging.INFO):
+        run(main())
+    assert [r.message.split(" bus=")[0] for r in caplog.records] == ["bus unreachable", "bus back"] * 2
+
+
+def test_a_port_that_another_program_holds(run: Run) -> None:
+    """The trouble says busy, not missing, and polling begins when the other lets go."""
+
+    async def main() -> None:
+        slave = Slave(rtu=True)
+        with slave.on_a_pty() as port:
+            other = os.open(port, os.O_RDWR | os.O_NOCTTY)
+            fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            async with polled(bus(port, device(every=0.03))) as (driver, batches):
+                await take(batches, 2)
+                [trouble] = driver.troubles()
+                assert (trouble.what, trouble.facts) == ("port_busy", {"bus": "line", "port": port})
+                os.close(other)
+                await until(batches, was_read)
+                assert driver.troubles() == []
+
+    run(main())
+
+
+def test_a_path_that_is_no_port(run: Run, tmp_path: Path) -> None:
+    """A file in the place of a port is neither missing nor busy."""
+    path = tmp_path / "file"
+    path.write_text("no port")
+
+    async def main() -> None:
+        async with polled(bus(str(path))) as (driver, batches):
+            assert reasons((await take(batches, 1))[0]) == {Reason.not_connected}
+            assert driver.troubles()[0].what == "port_unusable"
+
+    run(main())

@@ -1,0 +1,290 @@
+"""Registers: decoding back what was encoded, sentinels, exact scales, and a planner that is as good as trying all."""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from drivers.reading import Reason
+from drivers.register import (
+    CODES,
+    MAX_REGISTERS,
+    ORDERS,
+    Block,
+    Decoder,
+    Limits,
+    Line,
+    Register,
+    cost,
+    plan,
+    serial_line,
+    tcp_line,
+)
+
+WORDS = {"u16": 1, "s16": 1, "u32": 2, "s32": 2, "f32": 2, "u64": 4, "s64": 4, "f64": 4}
+SLOW = serial_line(9600, "8N1")
+
+
+def register(addr: int, kind: str = "u16", **more: Any) -> Register:
+    return Register(key=f"{kind}_{addr}", addr=addr, type=kind, words=more.pop("words", WORDS.get(kind, 1)), **more)
+
+
+def on_the_wire(kind: str, order: str, value: float) -> list[int]:
+    """The words of `value` as a device with this byte order sends them."""
+    raw = struct.pack(">" + CODES[kind], value)
+    words = [raw[i : i + 2] for i in range(0, len(raw), 2)]
+    if order in ("CDAB", "DCBA"):
+        words.reverse()
+    if order in ("BADC", "DCBA"):
+        words = [word[::-1] for word in words]
+    return [int.from_bytes(word, "big") for word in words]
+
+
+def decode(rows: list[Register], words: list[int], start: int = 0, fc: int = 3) -> tuple[list[Any], dict[int, Reason]]:
+    return Decoder(Block(fc, start, len(words), tuple(rows))).decode(words)
+
+
+def numbers(kind: str) -> st.SearchStrategy[Any]:
+    if kind in ("f32", "f64"):
+        return st.floats(width=32 if kind == "f32" else 64, allow_nan=False, allow_infinity=False)
+    bits = 16 * WORDS[kind]
+    low = -(1 << bits - 1) if kind[0] == "s" else 0
+    return st.integers(low, low + (1 << bits) - 1)
+
+
+# --- decoding ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("kind", WORDS)
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_every_type_in_every_byte_order(kind: str, order: str, data: st.DataObject) -> None:
+    """What a device encodes is what comes out; a float32 comes out as the shortest number that is the same float32."""
+    value = data.draw(numbers(kind))
+    [decoded], faults = decode([register(0, kind, order=order)], on_the_wire(kind, order, value))
+    if kind == "u64" and value >= 1 << 63:
+        assert (decoded, faults) == (None, {0: Reason.decode})  # a reading's integer has 64 bits, signed
+        return
+    assert not faults
+    assert decoded == value or struct.pack(">f", decoded) == struct.pack(">f", value)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.lists(st.tuples(st.sampled_from(list(WORDS)), st.sampled_from(ORDERS), st.integers(0, 3)), max_size=12),
+    st.data(),
+)
+def test_many_types_in_one_block(layout: list[tuple[str, str, int]], data: st.DataObject) -> None:
+    """Values next to each other, with holes between, do not disturb one another."""
+    rows: list[Register] = []
+    words: list[int] = []
+    values = []
+    for kind, order, hole in layout:
+        words += [0xDEAD] * hole
+        value = data.draw(numbers(kind).filter(lambda number: abs(number) < 1 << 62))
+        rows.append(register(40 + len(words), kind, order=order))
+        words += on_the_wire(kind, order, value)
+        values.append(value)
+    if not rows:
+        return
+    decoded, faults = decode(rows, words, start=40)
+    assert not faults
+    assert [struct.pack(">f", one) for one in decoded] == [struct.pack(">f", one) for one in values]
+
+
+def test_a_scale_of_a_tenth() -> None:
+    """279 at 0.1 is 27.9, not 27.900000000000002; so for every raw number and decimal scale."""
+    assert decode([register(0, scale=0.1)], [279])[0] == [27.9]
+    for scale, digits in ((0.1, 1), (0.01, 2), (0.001, 3)):
+        rows = [register(0, scale=scale)]
+        for raw in range(0, 65536, 7):
+            assert decode(rows, [raw])[0] == [round(raw * scale, digits)]
+
+
+def test_an_offset_comes_before_the_scale() -> None:
+    """value = (raw + offset) * scale."""
+    assert decode([register(0, offset_raw=-400, scale=0.1)], [679])[0] == [27.9]
+
+
+def test_a_sentinel_is_marked_and_keeps_its_value() -> None:
+    """A raw code that means "no reading" is bad with reason sentinel; other values stay good."""
+    values, faults = decode([register(0, "s16", invalid=(-32768,)), register(1)], [0x8000, 5])
+    assert values == [-32768, 5]
+    assert faults == {0: Reason.sentinel}
+
+
+def test_a_sentinel_of_a_float_is_its_bit_pattern() -> None:
+    """For f32 the code is the pattern on the wire, in any byte order; a NaN pattern stands for every NaN."""
+    row = register(0, "f32", order="CDAB", invalid=(0x7FC00000, 0xC61C3C00))
+    assert decode([row], on_the_wire("f32", "CDAB", -9999.0))[1] == {0: Reason.sentinel}
+    for pattern in ([0x0000, 0x7FC0], [0x1234, 0xFFC1]):
+        assert decode([row], pattern) == ([None], {0: Reason.sentinel})
+
+
+def test_a_swapped_sentinel_of_an_integer() -> None:
+    """The code is compared with the number, not with the bytes on the wire."""
+    row = register(0, "u32", order="DCBA", invalid=(0xFFFF0000,))
+    assert decode([row], on_the_wire("u32", "DCBA", 0xFFFF0000))[1] == {0: Reason.sentinel}
+
+
+def test_a_raw_number_out_of_the_valid_range() -> None:
+    """`valid` works like a sentinel for everything outside of it."""
+    rows = [register(0, "s16", valid=(-400, 1250))]
+    assert [decode(rows, [raw & 0xFFFF])[1] for raw in (-401, -400, 1250, 1251)] == [
+        {0: Reason.sentinel},
+        {},
+        {},
+        {0: Reason.sentinel},
+    ]
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_a_float_that_is_no_number(value: float) -> None:
+    """NaN and infinity never become values."""
+    for kind in ("f32", "f64"):
+        for order in ORDERS:
+            assert decode([register(0, kind, order=order)], on_the_wire(kind, order, value)) == (
+                [None],
+                {0: Reason.decode},
+            )
+
+
+def test_a_scale_that_leads_out_of_the_numbers() -> None:
+    """A product that is infinite, or an integer beyond 64 bits, is no value either."""
+    huge = on_the_wire("f64", "ABCD", 1e308)
+    assert decode([register(0, "f64", scale=1000)], huge) == ([None], {0: Reason.decode})
+    assert decode([register(0, "s64", scale=1000)], on_the_wire("s64", "ABCD", 1 << 60)) == ([None], {0: Reason.decode})
+
+
+def test_registers_that_overlap() -> None:
+    """A status word, its bits and a 32-bit view of the same words are all decoded."""
+    rows = [register(0, "u32"), register(0), register(0, "bit", bit=0), register(0, "bit", bit=15), register(1)]
+    values, faults = decode(rows, [0x8000, 0x0007])
+    assert values == [0x80000007, 0x8000, False, True, 7]
+    assert not faults
+
+
+def test_a_fault_in_an_overlapping_layer() -> None:
+    """Faults keep their place where overlapping registers are decoded one layer after the other."""
+    rows = [register(0, "f32"), register(0), register(1, invalid=(0,))]
+    assert decode(rows, [0x7F80, 0])[1] == {0: Reason.decode, 2: Reason.sentinel}
+
+
+def test_coils() -> None:
+    """Functions 1 and 2 give booleans, picked by address."""
+    rows = [register(10, "bit", fc=1), register(13, "bit", fc=1)]
+    assert decode(rows, [1, 0, 0, 0, 1], start=10, fc=1) == ([True, False], {})
+
+
+def test_text() -> None:
+    """Two characters a register, up to the first zero; what is not ASCII is no value."""
+    words = [0x4144, 0x414D, 0x2000, 0x0000]
+    assert decode([register(0, "str", words=4)], words) == (["ADAM"], {})
+    assert decode([register(0, "str", words=1)], [0xFF41]) == ([None], {0: Reason.decode})
+
+
+# --- planning ---------------------------------------------------------------------------------------------------------
+
+
+def partitions(rows: list[Register]) -> Iterator[list[list[Register]]]:
+    """Every way to split `rows`, in any order, into groups."""
+    if not rows:
+        yield []
+        return
+    first, rest = rows[0], rows[1:]
+    for smaller in partitions(rest):
+        yield [[first], *smaller]
+        for i, group in enumerate(smaller):
+            yield [*smaller[:i], [first, *group], *smaller[i + 1 :]]
+
+
+def cheapest(rows: list[Register], line: Line, limits: Limits) -> float:
+    """Least cost over all ways to group registers, each group read as one request."""
+    return min(sum(_price(group, line, limits) for group in groups) for groups in partitions(rows))
+
+
+def _price(group: list[Register], line: Line, limits: Limits) -> float:
+    start, end = min(row.addr for row in group), max(row.end for row in group)
+    wanted = {address for row in group for address in range(row.addr, row.end)}
+    over = {address for _, first, after in limits.forbidden for address in range(first, after)}
+    if len(group) > 1 and (end - start > limits.registers or over & (set(range(start, end)) - wanted)):
+        return math.inf
+    return line.request + (end - start) * line.register
+
+
+_rows = st.lists(
+    st.tuples(st.integers(0, 60), st.sampled_from(["u16", "f32", "u64"])), min_size=1, max_size=6, unique=True
+)
+_forbidden = st.frozensets(
+    st.tuples(st.integers(0, 60), st.integers(1, 4)).map(lambda hole: (3, hole[0], hole[0] + hole[1])), max_size=3
+)
+
+
+@settings(max_examples=300, deadline=None, derandomize=True)
+@given(
+    _rows,
+    st.sampled_from([SLOW, serial_line(115200, "8E1", 0.005), tcp_line(), Line(1.0, 0.11), Line(1.0, 3.0)]),
+    st.integers(4, 30),
+    _forbidden,
+)
+def test_the_plan_against_trying_everything(
+    chosen: list[tuple[int, str]], line: Line, widest: int, forbidden: frozenset[tuple[int, int, int]]
+) -> None:
+    """No way to group the registers costs the line less than the plan, and the plan keeps to the limits."""
+    rows = [register(addr, kind) for addr, kind in chosen]
+    limits = Limits(registers=widest, forbidden=forbidden)
+    blocks = plan(rows, line, limits)
+    assert sorted(row.key for block in blocks for row in block.registers) == sorted(row.key for row in rows)
+    for block in blocks:
+        assert block.count <= widest
+        assert all(block.start <= row.addr and row.end <= block.start + block.count for row in block.registers)
+        for first, after in block.holes():
+            assert not any(f < after and first < a for _, f, a in forbidden)
+    assert cost(blocks, line) == pytest.approx(cheapest(rows, line, limits))
+
+
+def test_functions_are_never_mixed() -> None:
+    """Holding and input registers at one address are two requests, coils a third."""
+    rows = [register(0, fc=3), register(0, fc=4), register(1, fc=4), register(0, "bit", fc=1)]
+    assert [(b.fc, b.start, b.count) for b in plan(rows, SLOW)] == [(1, 0, 1), (3, 0, 1), (4, 0, 2)]
+
+
+def test_a_request_of_the_most_registers_allowed() -> None:
+    """125 registers fit one request, 126 take two."""
+    assert [b.count for b in plan([register(i) for i in range(MAX_REGISTERS)], tcp_line())] == [125]
+    assert len(plan([register(i) for i in range(MAX_REGISTERS + 1)], tcp_line())) == 2
+
+
+def test_many_coils_in_one_request() -> None:
+    """Bits are counted as bits: 2,000 of them fit one request."""
+    rows = [register(addr, "bit", fc=1) for addr in range(0, 2000, 37)]
+    assert [(b.start, b.count) for b in plan(rows, tcp_line())] == [(0, 1999)]
+
+
+def test_a_block_that_answers_only_whole() -> None:
+    """The Renke station answers one read of 16 registers from 500, so single registers of it are read that way."""
+    limits = Limits(whole=(500, 16))
+    rows = [register(500), register(503), register(515), register(520)]
+    blocks = plan(rows, Line(1.0, 10.0), limits)
+    assert [(b.start, b.count, len(b.registers)) for b in blocks] == [(500, 16, 3), (520, 1, 1)]
+
+
+def test_holes_of_a_block() -> None:
+    """The addresses that nobody asked for, which an exception then forbids."""
+    block = Block(3, 10, 10, (register(12, "f32"), register(12), register(17)))
+    assert block.holes() == [(10, 12), (14, 17), (18, 20)]
+
+
+def test_a_forbidden_hole_splits_a_block() -> None:
+    """A range that the device refuses is not read over again, and the registers beside it still are."""
+    rows = [register(0), register(4), register(5)]
+    assert [(b.start, b.count) for b in plan(rows, SLOW)] == [(0, 6)]
+    blocks = plan(rows, SLOW, Limits(forbidden=frozenset({(3, 1, 4)})))
+    assert [(b.start, b.count) for b in blocks] == [(0, 1), (4, 2)]

@@ -1,0 +1,109 @@
+"""The ledger against a database: generated = delivered + rejected, to the reading, and every difference is named."""
+
+from __future__ import annotations
+
+import msgspec
+
+from drivers.reading import Value
+from drivers.sim.compare import Delivered, compare, influx_rows, victoria_rows
+from drivers.sim.encoding import SequencePoint
+from drivers.sim.ledger import Answer, Ledger, Message
+
+
+def _ledger(*lines: Answer | Message) -> Ledger:
+    return Ledger({"cab-1": SequencePoint("weather.rh_pct", 0.0, 0.1, 1001)}, list(lines), None)
+
+
+def _read(n: int, time: int, repeat: bool = False, late: bool = False, fault: str = "") -> Answer:
+    values: dict[str, Value | None] = {"weather.temp_c": 25.0 + n / 10, "weather.rh_pct": round(n / 10, 1)}
+    return Answer(n, "cab-1", time, values, repeat=repeat, late=late, fault=fault)
+
+
+def _rows(*lines: Answer, shift: int = 3) -> list[Delivered]:
+    return [
+        Delivered(line.device, name, line.time + shift, value)
+        for line in lines
+        for name, value in line.values.items()
+        if value is not None
+    ]
+
+
+def test_everything_delivered() -> None:
+    """generated = delivered + rejected, in any order of the rows."""
+    lines = [_read(n, 1000 * n) for n in range(1, 20)]
+    found = compare(_ledger(*lines), _rows(*lines)[::-1])
+    assert (found.exact, found.generated, found.delivered, found.skew) == (True, 38, 38, {"modbus": 3})
+
+
+def test_a_reading_that_is_missing() -> None:
+    """It is named with its number."""
+    lines = [_read(n, 1000 * n) for n in range(1, 5)]
+    found = compare(_ledger(*lines), _rows(*lines)[:-1])
+    assert not found.exact
+    assert [(one.n, one.point) for one in found.missing] == [(4, "weather.rh_pct")]
+
+
+def test_a_reading_with_another_value() -> None:
+    """It is wrong, and what should have been there is missing."""
+    lines = [_read(n, 1000 * n) for n in range(1, 5)]
+    rows = _rows(*lines)
+    rows[2] = msgspec.structs.replace(rows[2], value=-3.0)
+    found = compare(_ledger(*lines), rows)
+    assert [(one.n, one.got) for one in found.wrong] == [(2, -3.0)]
+    assert len(found.missing) == 1
+
+
+def test_a_reading_that_is_there_twice() -> None:
+    """It is a duplicate, unless the sample was served twice."""
+    lines = [_read(1, 1000), _read(2, 2000)]
+    twice = [*_rows(*lines), *_rows(lines[0], shift=20)]
+    assert compare(_ledger(*lines), twice).duplicates == 2
+    assert compare(_ledger(*lines, _read(1, 1017, repeat=True)), twice).exact
+
+
+def test_answers_that_need_not_be_delivered() -> None:
+    """Late ones may be there or not; garbled ones must not."""
+    good, late, garbled = _read(1, 1000), _read(2, 2000, late=True), _read(3, 3000, fault="garbled")
+    ledger = _ledger(good, late, garbled)
+    assert compare(ledger, _rows(good)).exact
+    assert compare(ledger, _rows(good, late)).exact
+    assert not compare(ledger, _rows(good, garbled)).exact
+
+
+def test_a_sequence_that_wraps() -> None:
+    """A number that has come round again belongs to the sample that is near in time."""
+    lines = [_read(n, 1000 * n) for n in (7, 7 + 1001)]
+    values = lines[0].values
+    lines[1] = msgspec.structs.replace(lines[1], values=values)
+    found = compare(_ledger(*lines), _rows(lines[1]))
+    assert {one.n for one in found.missing} == {7}
+
+
+def test_a_value_that_was_rejected() -> None:
+    """Where nothing can be decoded nothing must be there."""
+    line = msgspec.structs.replace(_read(1, 1000), values={"weather.temp_c": None, "weather.rh_pct": 0.1})
+    found = compare(_ledger(line), _rows(line))
+    assert (found.exact, found.generated, found.delivered, found.rejected) == (True, 2, 1, 1)
+    assert not compare(_ledger(line), [*_rows(line), Delivered("cab-1", "weather.temp_c", 1003, 0.0)]).exact
+
+
+def test_rows_of_influxdb() -> None:
+    """Columns of the naming table are values, the others tags; quality columns are neither."""
+    row: dict[str, Value | None] = {
+        "time": 5000,
+        "site": "cl-02",
+        "sensor": "cnt-1",
+        "lane": "1",
+        "count": 12,
+        "speed_avg_kmh": None,
+        "q": 0,
+        "qr": "ok",
+        "count_q": 0,
+    }
+    assert list(influx_rows("traffic", [row])) == [Delivered("cnt-1", "traffic.count", 5000, 12, {"lane": "1"})]
+
+
+def test_series_of_victoria_metrics() -> None:
+    """The metric's name is split as the naming table has it."""
+    metric = {"__name__": "air_pm2_5_ugm3", "sensor": "met-1", "site": "cl-02", "db": "city"}
+    assert list(victoria_rows(metric, [31.0, None], [5000, 6000])) == [Delivered("met-1", "air.pm2_5_ugm3", 5000, 31.0)]
