@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import io
 import logging
 import os
 import sys
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run one command; 0 well, 1 needs attention, 2 failed (or wrong arguments)."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a letter that the terminal lacks must not end the command
     language = _language()
     words = sys.argv[1:] if words is None else words
     arguments = _parser(texts(language), words).parse_args(words, argparse.Namespace(language=language))

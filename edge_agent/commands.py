@@ -19,7 +19,7 @@ from edge_agent import config as configuration
 from edge_agent.board import PointNow
 from edge_agent.client import Failed, NotAllowed, NotRunning, ask
 from edge_agent.config import Config, check_report, render
-from edge_agent.show import mark, painted, table, terminal_width
+from edge_agent.show import mark, painted, table, terminal_width, unit
 from edge_agent.status import VERDICTS, JournalStat, LedgerRow, SinkStatus, Status
 from edge_agent.text import Text, texts
 
@@ -103,7 +103,7 @@ def _point_row(point: PointNow, text: Text) -> list[str]:
     if point.reason != "ok":
         quality += f" ({text(f'reason.{point.reason}')})"
     age = "–" if point.age_s is None else text.duration(point.age_s)
-    return [point.point, shown(point.value, text), point.unit, quality, age, point.source]
+    return [point.point, shown(point.value, text), unit(point.unit), quality, age, point.source]
 
 
 def shown(value: Value | None, text: Text) -> str:

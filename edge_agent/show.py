@@ -13,6 +13,16 @@ COLOURS |= {"down": "31", "refusing": "31"}
 MARKS = {"good": "●", "uncertain": "▲", "bad": "✖", "ok": "●", "attention": "▲", "failed": "✖"}
 """State is told by shape and word too, never by colour alone."""
 
+UNITS = {"1": "", "Cel": "°C", "ug/m3": "µg/m³", "m3/s": "m³/s", "W/m2": "W/m²", "dB[SPL]": "dB", "[ppm]": "ppm"}
+UNITS |= {"[ppb]": "ppb", "deg": "°", "V.A": "VA", "V.A{reactive}": "var", "kW.h": "kWh", "dB{mW}": "dBm", "MBy": "MB"}
+"""UCUM code -> what people write; others are the same. JSON keeps the code."""
+
+
+def unit(ucum: str) -> str:
+    """A unit as people write it, in the output's character set."""
+    shown = UNITS.get(ucum, ucum)
+    return shown if _encodable(shown) else ucum
+
 
 def width(text: str) -> int:
     """Columns that the text takes."""
@@ -58,8 +68,12 @@ def painted(text: str, state: str) -> str:
 def mark(state: str) -> str:
     """The mark of a state, as the output's character set can show it."""
     sign = MARKS.get(state, "")
+    return sign if _encodable(sign) else {"●": "+", "▲": "!", "✖": "x"}.get(sign, "")
+
+
+def _encodable(text: str) -> bool:
     try:
-        sign.encode(sys.stdout.encoding or "ascii")
+        text.encode(sys.stdout.encoding or "ascii")
     except UnicodeEncodeError:
-        return {"●": "+", "▲": "!", "✖": "x"}.get(sign, "")
-    return sign
+        return False
+    return True

@@ -334,6 +334,13 @@ def test_output_into_a_closed_pipe_is_no_error(box: Running) -> None:
     assert answer.stderr == ""
 
 
+def test_terminal_without_vietnamese_letters_still_gets_its_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A character set that lacks a letter shows a question mark instead."""
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+    answer = edge("check", "-c", str(CONTRACT))
+    assert (answer.returncode, "Traceback" in answer.stderr) == (0, False)
+
+
 @pytest.mark.parametrize("words", [[], ["nonsense"], ["status", "--nonsense"], ["journal"], ["ledger", "--since"]])
 def test_wrong_words_are_told_with_the_usage(words: list[str]) -> None:
     """Exit code 2 and the usage line."""

@@ -1,0 +1,43 @@
+"""What the commands print: aligned in any language, readable without colour."""
+
+from __future__ import annotations
+
+import io
+import sys
+
+import pytest
+
+from edge_agent.show import colours, mark, painted, table, unit, width
+
+
+def test_columns_are_aligned_with_vietnamese_marks() -> None:
+    """A letter with its marks takes one column, composed or not."""
+    lines = table(("ĐIỂM ĐO", "GIÁ TRỊ"), [("mực nước", "1"), ("a", "22")], right=(1,)).splitlines()
+    assert {width(line) for line in lines} == {17}
+    assert width("mực nước") == 8
+    assert width("a\N{COMBINING ACUTE ACCENT}") == 1
+
+
+def test_table_too_wide_for_the_terminal_loses_its_last_columns() -> None:
+    """Lines are never wrapped."""
+    cut = table(("A", "B", "C"), [("a" * 10, "b" * 10, "c" * 10)], most=25)
+    assert cut.splitlines() == ["A           B", "aaaaaaaaaa  bbbbbbbbbb"]
+
+
+def test_colour_only_where_it_is_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not in files, not with NO_COLOR, not on a dumb terminal; the word is there in any case."""
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    assert painted("tốt", "good") == "tốt"
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    assert painted("tốt", "good") == "\x1b[32mtốt\x1b[0m"
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert not colours()
+
+
+def test_marks_and_units_have_twins_for_poor_character_sets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An ASCII terminal gets ASCII."""
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), encoding="ascii"))
+    assert [mark(state) for state in ("good", "uncertain", "bad")] == ["+", "!", "x"]
+    assert unit("ug/m3") == "ug/m3"
+    assert unit("kW.h") == "kWh"
