@@ -11,7 +11,7 @@ import ctypes
 import logging
 import os
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -69,7 +69,7 @@ class BoxHealth:
         """See Driver: the points say it all."""
         return []
 
-    async def readings(self) -> AsyncIterator[Batch]:
+    async def readings(self) -> AsyncGenerator[Batch, None]:
         """See Driver."""
         due = time.monotonic()
         try:

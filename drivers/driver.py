@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from typing import Protocol
 
 import msgspec
@@ -37,7 +37,7 @@ class Driver(Protocol):
 
     name: str
 
-    def readings(self) -> AsyncIterator[Batch]:
+    def readings(self) -> AsyncGenerator[Batch, None]:
         """Run for ever. Cancelling ends it; a device that is away is reported, never raised."""
         ...
 

@@ -90,8 +90,8 @@ class ModbusBus:
         self.name = bus.id
         self._bus = bus
         self._rtu = bus.is_serial or bus.framer == "rtu"
-        self._line, self._gap = _line(bus, self._rtu)
-        self._units = [Unit(bus, device, profiles[device.profile], self._line) for device in bus.devices]
+        line, self._gap = _line(bus, self._rtu)
+        self._units = [Unit(bus, device, profiles[device.profile], line) for device in bus.devices]
         self.devices: Mapping[str, DeviceState] = {unit.device.id: unit.state for unit in self._units}
         """Counters of every device."""
         self._wire: Wire | None = None
@@ -104,7 +104,9 @@ class ModbusBus:
         """By transaction (TCP)."""
         self._debt: _Debt | None = None
         """The last one (RTU)."""
-        self._quiet_until, self._slowest = 0.0, 0.0
+        self._quiet_until = 0.0
+        self._slowest = 0.0
+        """Seconds that the longest late answer took (RTU)."""
         self._turned = monotonic()
 
     # --- what others see ---
@@ -195,7 +197,7 @@ class ModbusBus:
         """One request and what became of it."""
         if self._rtu:
             await self._silence(wire.guard)
-        sent = monotonic()
+        sent = self._turned = monotonic()
         outcome = await wire.ask(step.request, step.patience)
         unit.heard(step, outcome, wire.guard, monotonic() - sent)
         if outcome is Outcome.ok and self._proven:
@@ -285,7 +287,7 @@ class ModbusBus:
     def _went_away(self, error: OSError) -> None:
         """No connection, or none any more: say it once, and try again after a while."""
         self._drop()
-        away = _away(self._bus, error)
+        away = _why(self._bus, error)
         if not self._away:
             log.warning("bus unreachable bus=%s where=%s error=%s", self.name, self._bus.where, away.error)
         self._away = msgspec.structs.replace(away, since=self._away.since) if self._away else away
@@ -325,14 +327,14 @@ def _line(bus: Bus, rtu: bool) -> tuple[Line, float]:
     return line, silence if bus.is_serial else 0.0
 
 
-def _away(bus: Bus, error: OSError) -> _Away:
+def _why(bus: Bus, error: OSError) -> _Away:
     """The trouble that an error at opening is."""
     now, number = time.time(), error.errno or 0
-    text = os.strerror(number) if number > 0 else str(error) or os.strerror(errno.ETIMEDOUT)
+    text = os.strerror(number) if number > 0 else error.strerror or str(error) or os.strerror(errno.ETIMEDOUT)
     if not bus.is_serial:
         return _Away("endpoint_unreachable", text, {"where": bus.where, "error": text}, now)
     if number in (errno.ENOENT, errno.ENXIO, errno.ENODEV, errno.EIO, errno.ECONNRESET):
         return _Away("port_missing", text, {"port": bus.where}, now)
     if number in (errno.EAGAIN, errno.EBUSY):
         return _Away("port_busy", text, {"port": bus.where}, now)
-    return _Away("port_unusable", text, {"port": bus.where, "error": text}, now)
+    return _Away("port_refused", text, {"port": bus.where, "error": text}, now)

@@ -13,7 +13,7 @@ import logging
 import random
 import ssl
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from functools import partial
 
 import msgspec
@@ -126,7 +126,7 @@ class MqttConnection:
             found.append(self._say("connection_unsteady", self._thrown_out_since, {"client_id": self._client_id}))
         return [*found, *self._refusals, *self._recent()]
 
-    async def readings(self) -> AsyncIterator[Batch]:
+    async def readings(self) -> AsyncGenerator[Batch, None]:
         """Batches for ever. Cancelling closes the connection; the broker keeps the session."""
         while True:
             try:

@@ -9,6 +9,7 @@ import logging
 import random
 import time
 from collections.abc import Iterator
+from contextlib import aclosing
 
 import msgspec
 
@@ -59,8 +60,9 @@ class Intake:
 
 async def collect(driver: Driver, intake: Intake) -> None:
     """Bring everything that `driver` reads into the journal, for ever."""
-    async for batch in driver.readings():
-        await intake.take(batch)
+    async with aclosing(driver.readings()) as batches:  # a port is free again before the part is started anew
+        async for batch in batches:
+            await intake.take(batch)
 
 
 class SinkNow(msgspec.Struct):

@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping
 
 log = logging.getLogger("edge.watchdog")
 
-STUCK = 60.0
-"""Seconds without a completed turn after which a bus or the journal counts as stuck."""
+STUCK = 90.0
+"""Seconds without a completed turn after which a bus or the journal counts as stuck; above the longest time-out."""
 
 
 def notify(message: str) -> None:

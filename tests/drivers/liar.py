@@ -14,6 +14,7 @@ import tty
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -32,7 +33,7 @@ class Ask(NamedTuple):
     unit: int
     fc: int
     start: int
-    count: int
+    number: int
     at: float
 
 
@@ -57,11 +58,11 @@ class Slave:
 
     def data(self, ask: Ask) -> bytes:
         """Data of the right answer."""
-        values = [self.value(ask.unit, ask.fc, ask.start + i) for i in range(ask.count)]
+        values = [self.value(ask.unit, ask.fc, ask.start + i) for i in range(ask.number)]
         if ask.fc > 2:
-            return struct.pack(f">{ask.count}H", *values)
+            return struct.pack(f">{ask.number}H", *values)
         bits = sum((value & 1) << i for i, value in enumerate(values))
-        return bits.to_bytes((ask.count + 7) // 8, "little")
+        return bits.to_bytes((ask.number + 7) // 8, "little")
 
     def answer(self, ask: Ask, pdu: bytes | None = None, unit: int | None = None, tid: int | None = None) -> bytes:
         """A whole frame; `pdu` (function and data) is the right one unless given."""
@@ -84,7 +85,7 @@ class Slave:
         buffer = b""
         with suppress(ConnectionResetError, asyncio.CancelledError):
             while data := await reader.read(4096):
-                buffer = self._take(buffer + data, writer.write, writer.close)
+                buffer = self._take(buffer + data, partial(_write, writer), writer.close)
         self._links.discard(writer)
         self.closed += 1
         writer.close()
@@ -99,12 +100,13 @@ class Slave:
         while len(buffer) >= size:
             frame, buffer = buffer[:size], buffer[size:]
             tid = 0 if self.rtu else int.from_bytes(frame[:2], "big")
-            ask = Ask(tid, *struct.unpack(">BBHH", frame[:6] if self.rtu else frame[6:]), at=time.monotonic())
+            unit, fc, start, number = struct.unpack(">BBHH", frame[:6] if self.rtu else frame[6:])
+            ask = Ask(tid, unit, fc, start, number, time.monotonic())
             self.asked.append(ask)
             lie = self.lies.popleft() if self.lies else self.always
             loop = asyncio.get_running_loop()
             for delay, chunk in lie(self, ask):
-                action = close if chunk is CLOSE else lambda chunk=chunk: write(chunk)
+                action = close if chunk is CLOSE else partial(write, chunk)
                 loop.call_later(delay, action) if delay else action()
         return buffer
 
@@ -133,6 +135,11 @@ class Slave:
             os.close(end)
             if link:
                 link.unlink()
+
+
+def _write(writer: asyncio.StreamWriter, data: bytes) -> None:
+    if not writer.is_closing():
+        writer.write(data)
 
 
 Lie = Callable[[Slave, Ask], Chunks]
@@ -173,7 +180,7 @@ def other_count(difference: int) -> Lie:
     """A sound answer with more or fewer registers."""
 
     def lie(slave: Slave, ask: Ask) -> Chunks:
-        data = slave.data(ask._replace(count=ask.count + difference))
+        data = slave.data(ask._replace(number=ask.number + difference))
         return [(0, slave.answer(ask, bytes((ask.fc, len(data))) + data))]
 
     return lie
@@ -232,7 +239,7 @@ def preceded_by(noise: bytes) -> Lie:
 
 
 def echoed(slave: Slave, ask: Ask) -> Chunks:
-    request = struct.pack(">BBHH", ask.unit, ask.fc, ask.start, ask.count)
+    request = struct.pack(">BBHH", ask.unit, ask.fc, ask.start, ask.number)
     echo = request + crc(request)
     return [(0, echo[:3]), (0.005, echo[3:] + slave.answer(ask)[:4]), (0.01, slave.answer(ask)[4:])]
 

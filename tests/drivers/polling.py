@@ -6,13 +6,12 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
-from liar import Slave
-
 from drivers.driver import Batch
 from drivers.modbus import ModbusBus
 from drivers.profile import Profile
 from drivers.reading import Reason
 from drivers.settings import Bus, Device
+from tests.drivers.liar import Slave
 
 Run = Callable[[Coroutine[Any, Any, None]], None]
 """The fixture `run`."""
@@ -37,8 +36,8 @@ FAR_APART = profile(
 """Three blocks of one register: answers of equal length."""
 
 
-def device(unit: int = 1, every: float = 0.01, name: str = "", variant: tuple[str, ...] = ()) -> Device:
-    told = Device(id=name or f"d{unit}", profile="test", unit=unit, every="1s", variant=variant)
+def device(unit: int = 1, every: float = 0.01) -> Device:
+    told = Device.model_validate({"id": f"d{unit}", "profile": "test", "unit": unit, "every": "1s"})
     return told.model_copy(update={"every": every})
 
 

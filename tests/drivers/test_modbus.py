@@ -6,10 +6,15 @@ import asyncio
 import time
 from itertools import pairwise
 
-import liar
 import pytest
-from liar import Slave
-from polling import (
+from pymodbus import FramerType
+from pymodbus.server import ModbusTcpServer
+from pymodbus.simulator import DataType, SimData, SimDevice
+
+from drivers.reading import Reason
+from tests.drivers import liar
+from tests.drivers.liar import Slave
+from tests.drivers.polling import (
     FAR_APART,
     Run,
     bus,
@@ -22,11 +27,6 @@ from polling import (
     take,
     values,
 )
-from pymodbus import FramerType
-from pymodbus.server import ModbusTcpServer
-from pymodbus.simulator import DataType, SimData, SimDevice
-
-from drivers.reading import Reason
 
 
 async def _pymodbus_serves(framer: FramerType) -> tuple[ModbusTcpServer, int]:
@@ -56,7 +56,7 @@ def test_a_device_that_pymodbus_serves(run: Run, framer: str) -> None:
             assert driver.devices["d1"].timeout == 0
             assert driver.devices["d1"].ok >= 20
             assert driver.troubles() == []
-        await server.shutdown()
+        await server.shutdown()  # type: ignore[no-untyped-call]
 
     run(main())
 
@@ -125,7 +125,7 @@ def test_a_station_with_several_measurements(run: Run) -> None:
             (["d1.counter.count[src=out]"], right(slave, 1, 3, 503)),
         ]
         assert all(a.source is b.source for a, b in zip(first.readings, second.readings, strict=True))
-        assert {(ask.start, ask.count) for ask in slave.asked} == {(500, 16)}
+        assert {(ask.start, ask.number) for ask in slave.asked} == {(500, 16)}
         server.close()
 
     run(main())

@@ -9,10 +9,13 @@ import os
 import time
 from pathlib import Path
 
-import liar
 import pytest
-from liar import Slave
-from polling import (
+
+from drivers.driver import Batch
+from drivers.reading import NOT_READ, Reason
+from tests.drivers import liar
+from tests.drivers.liar import Slave
+from tests.drivers.polling import (
     FAR_APART,
     Run,
     bus,
@@ -29,16 +32,13 @@ from polling import (
     was_read,
 )
 
-from drivers.driver import Batch
-from drivers.reading import NOT_READ, Reason
-
 
 def test_an_exception_over_a_hole(run: Run) -> None:
     """A block refused with exception 2 is read without its holes from then on, for the life of the process."""
 
     def strict(slave: Slave, ask: liar.Ask) -> liar.Chunks:
         there = {0, 1, 6, 7}
-        inside = set(range(ask.start, ask.start + ask.count)) <= there
+        inside = set(range(ask.start, ask.start + ask.number)) <= there
         return liar.honest(slave, ask) if inside else liar.exception(2)(slave, ask)
 
     holey = profile(row("t", 0, "weather.temp_c"), row("h", 1, "weather.rh_pct"), row("p", 7, "weather.pressure_hpa"))
@@ -51,7 +51,7 @@ def test_an_exception_over_a_hole(run: Run) -> None:
             first, *others = await take(batches, 4)
             assert reasons(first) == {Reason.out_of_service}
             assert {values(batch) for batch in others} == {right(slave, 1, 3, 0, 1, 7)}
-            assert [(ask.start, ask.count) for ask in slave.asked] == [(0, 8)] + [(0, 2), (7, 1)] * 3
+            assert [(ask.start, ask.number) for ask in slave.asked] == [(0, 8)] + [(0, 2), (7, 1)] * 3
             assert driver.devices["d1"].exception == 1
             assert driver.troubles() == []
         server.close()
@@ -300,6 +300,6 @@ def test_a_path_that_is_no_port(run: Run, tmp_path: Path) -> None:
     async def main() -> None:
         async with polled(bus(str(path))) as (driver, batches):
             assert reasons((await take(batches, 1))[0]) == {Reason.not_connected}
-            assert driver.troubles()[0].what == "port_unusable"
+            assert driver.troubles()[0].what == "port_refused"
 
     run(main())

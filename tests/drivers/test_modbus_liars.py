@@ -7,10 +7,15 @@ import time
 from collections import Counter
 from itertools import pairwise
 
-import liar
 import pytest
-from liar import Slave
-from polling import (
+from pymodbus import ModbusException
+from pymodbus.client import AsyncModbusSerialClient
+
+from drivers.reading import NOT_READ, Reason
+from drivers.settings import Bus
+from tests.drivers import liar
+from tests.drivers.liar import Slave
+from tests.drivers.polling import (
     FAR_APART,
     PATIENCE,
     Run,
@@ -24,11 +29,6 @@ from polling import (
     values,
     was_read,
 )
-from pymodbus import ModbusException
-from pymodbus.client import AsyncModbusSerialClient
-
-from drivers.reading import NOT_READ, Reason
-from drivers.settings import Bus
 
 TCP_LIES = {
     "silence": (liar.silence, "timeout"),
