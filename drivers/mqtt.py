@@ -51,6 +51,8 @@ MAX_PACKET = MAX_PAYLOAD + 70_000
 OVERRUN = 2
 """Times the receive maximum at which we stop reading: mosquitto 2.0 keeps to it until acknowledgements flow, and then
 sends its whole queue (8,000 unacknowledged messages seen with a maximum of 2,000)."""
+BRIEF_WORDS = 80
+"""Characters of a bad message that a sentence shows."""
 RECENT = 900.0
 """Seconds for which something that happened is still a trouble."""
 
@@ -336,11 +338,8 @@ class MqttConnection:
             ("too_many_series", counts.refused_series_at, counts.refused_series, ""),
             ("messages_dropped", counts.dropped_at, counts.dropped, ""),
         )
-        return [
-            self._say(what, at, {"count": count, "last": last})
-            for what, at, count, last in told
-            if at and self._age(at) < RECENT
-        ]
+        recent = [each for each in told if each[1] and self._age(each[1]) < RECENT]
+        return [self._say(what, at, {"count": count, "last": _brief(last)}) for what, at, count, last in recent]
 
     def _say(self, what: str, since: float, facts: Mapping[str, str | int], *, failed: bool = False) -> Trouble:
         return Trouble(what, self.name, since, {"broker": self.name, **facts}, failed)
@@ -377,3 +376,8 @@ def wanted(broker: Broker, client_id: str) -> Wanted:
 def _pairs(facts: Mapping[str, str]) -> str:
     """Facts as a log line has them."""
     return " ".join(f"{key}={value}" for key, value in facts.items())
+
+
+def _brief(text: str) -> str:
+    """A message's text as a sentence can show it."""
+    return text if len(text) <= BRIEF_WORDS else f"{text[:BRIEF_WORDS]}…"

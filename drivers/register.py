@@ -12,7 +12,8 @@ import struct
 from collections.abc import Callable, Iterable, Sequence
 from decimal import Decimal
 from itertools import pairwise
-from operator import itemgetter
+from operator import itemgetter, mul, truediv
+from typing import Any
 
 import msgspec
 
@@ -25,6 +26,8 @@ MAX_BITS = 2000
 """Most that one request may ask for (Modbus application protocol 1.1b3, 6.1 to 6.4)."""
 
 CODES = {"u16": "H", "s16": "h", "u32": "I", "s32": "i", "f32": "f", "u64": "Q", "s64": "q", "f64": "d"}
+MAY_FAIL = ("u64", "s64", "f32", "f64", "str")
+"""Types of which not every content is a value."""
 ORDERS = ("ABCD", "CDAB", "BADC", "DCBA")
 """Bytes of the big-endian value in wire order: high word first, low word first, and both with swapped bytes."""
 
@@ -93,6 +96,7 @@ class Decoder:
         """Compile the struct and one converter per register."""
         self.registers = block.registers
         self._pick = [r.addr - block.start for r in block.registers] if block.fc in BIT_FUNCTIONS else None
+        self._pack = struct.Struct(f">{block.count}H").pack
         if self._pick is None:
             self._layers = [_Layer(block, rows) for rows in _disjoint(block.registers)]
 
@@ -103,12 +107,18 @@ class Decoder:
         """
         if self._pick is not None:
             return [bool(words[at]) for at in self._pick], {}
+        return self.decode_bytes(self._pack(*words))
+
+    def decode_bytes(self, body: bytes) -> tuple[list[Value | None], dict[int, Reason]]:
+        """The same of an answer's data bytes; bits are packed there, the lowest first (application protocol 6.1)."""
+        if self._pick is not None:
+            return [bool(body[at >> 3] >> (at & 7) & 1) for at in self._pick], {}
         if len(self._layers) == 1:
-            return self._layers[0].decode(words)
+            return self._layers[0].decode(body)
         values: list[Value | None] = [None] * len(self.registers)
         faults: dict[int, Reason] = {}
         for layer in self._layers:
-            some, wrong = layer.decode(words)
+            some, wrong = layer.decode(body)
             for at, value in zip(layer.positions, some, strict=True):
                 values[at] = value
             faults.update({layer.positions[i]: reason for i, reason in wrong.items()})
@@ -123,15 +133,20 @@ class _Layer:
         order, code = _layout(block, rows)
         self.positions = positions
         self._in_order = itemgetter(*order) if order != list(range(block.count)) else None
-        self._pack = struct.Struct(f">{block.count}H").pack
+        self._words = struct.Struct(f">{block.count}H")
         self._unpack = struct.Struct(code).unpack
-        self._convert = [_converter(register) for register in rows]
+        self._functions, self._operands = zip(*map(_operation, rows), strict=True)
+        self._may_fail = any(register.type in MAY_FAIL for register in rows)
         self._guarded = [(i, _number(r), _codes(r), r.valid) for i, r in enumerate(rows) if r.invalid or r.valid]
 
-    def decode(self, words: Sequence[int]) -> tuple[list[Value | None], dict[int, Reason]]:
-        raw = self._unpack(self._pack(*(self._in_order(words) if self._in_order else words)))
-        values = [convert(number) for convert, number in zip(self._convert, raw, strict=True)]
-        faults = {i: Reason.decode for i, value in enumerate(values) if value is None} if None in values else {}
+    def decode(self, body: bytes) -> tuple[list[Value | None], dict[int, Reason]]:
+        if self._in_order:
+            body = self._words.pack(*self._in_order(self._words.unpack(body)))
+        raw = self._unpack(body)
+        values = [convert(number, by) for convert, number, by in zip(self._functions, raw, self._operands, strict=True)]
+        faults: dict[int, Reason] = {}
+        if self._may_fail:
+            faults = {i: Reason.decode for i, value in enumerate(values) if value is None}
         for i, number_of, codes, valid in self._guarded:
             number = number_of(raw[i])
             if _matches(number, codes) or (valid and not valid[0] <= number <= valid[1]):
@@ -169,6 +184,21 @@ def _layout(block: Block, rows: list[Register]) -> tuple[list[int], str]:
 def _swaps(register: Register) -> bool:
     """True where the bytes within each word are swapped: its words reversed (BADC) or not (DCBA), little-endian."""
     return register.order in ("BADC", "DCBA") and register.type in CODES
+
+
+def _operation(register: Register) -> tuple[Callable[[Any, Any], Value | None], int]:
+    """From what the struct gives to the value, as a function and its second operand.
+
+    For nearly all registers the function is one of C, which halves the cost of a poll.
+    """
+    numerator, denominator = Decimal(str(register.scale)).as_integer_ratio()
+    if register.type in ("u16", "s16", "u32", "s32") and not _swaps(register) and not register.offset_raw:
+        if denominator == 1:
+            return mul, numerator
+        if numerator == 1:
+            return truediv, denominator
+    convert = _converter(register)
+    return lambda raw, _: convert(raw), 0
 
 
 def _converter(register: Register) -> Callable[..., Value | None]:

@@ -6,7 +6,6 @@ keeps what became of it in the poll under way; `readings` then takes one `Readin
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from operator import itemgetter
 
@@ -27,8 +26,7 @@ class Step:
         self.block = block
         self.patience = patience
         self.request = Request(unit, block.fc, block.start, block.count)
-        self._words = _bits(block.count) if block.fc in BIT_FUNCTIONS else struct.Struct(f">{block.count}H").unpack
-        self._decode = Decoder(block).decode
+        self._decode = Decoder(block).decode_bytes
         self.values: Values = ()
         """In the order of the block's registers."""
         self.faults: Mapping[int, Reason] = NO_FAULTS
@@ -36,7 +34,7 @@ class Step:
 
     def take(self, body: bytes) -> None:
         """The answer's data have come."""
-        self.values, self.faults = self._decode(self._words(body))
+        self.values, self.faults = self._decode(body)
         self.read = True
 
     def miss(self, reason: Reason) -> None:
@@ -144,8 +142,3 @@ def _cast(register: Register) -> Callable[[Value], Value] | None:
 
 def _nearest(value: Value) -> Value:
     return value if isinstance(value, str) else round(value)
-
-
-def _bits(count: int) -> Callable[[bytes], Sequence[int]]:
-    """Bits of an answer to functions 1 and 2, the lowest bit of the first byte first (application protocol 6.1)."""
-    return lambda body: [body[i >> 3] >> (i & 7) & 1 for i in range(count)]

@@ -7,6 +7,7 @@ comes back and counts. On the way it sees how many messages the broker sends ahe
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
 import ssl
 from collections.abc import Sequence
@@ -66,12 +67,13 @@ async def probe(broker: Broker, messages: int = MESSAGES) -> Finding:
     try:
         how = await asyncio.to_thread(wanted, broker, f"edge-probe-{name}")
         how = msgspec.structs.replace(how, session_expiry=SESSION)
-        await _subscribe_and_leave(how, topic)
         try:
+            await _subscribe_and_leave(how, topic)
             await _publish(how, topic, messages)
             window, kept = await _count(how, messages)
         finally:
-            await _forget(how)
+            with contextlib.suppress(OSError, aiomqtt.MqttError):  # nobody there: no session either
+                await asyncio.shield(_forget(how))  # Ctrl-C must not leave one behind
     except SecretMissing as missing:
         return Finding(broker.id, error=str(missing))
     except (Refused, Unreachable, aiomqtt.MqttError, ssl.SSLError, OSError) as why:

@@ -25,6 +25,7 @@ PROBE = "edge_probe"
 MOST_BYTES = 256 << 10
 """Of an answer; what is longer does not come from a database."""
 WORDS = 200
+CLIENT_MS = round(1000 * (LIMIT - 1))
 ASKING = 0.2
 """Seconds between two questions whether a reading is there yet."""
 
@@ -109,7 +110,9 @@ class Door:
     ) -> Answer:
         """GET, or POST for what is no mere question. Raises Red, SecretMissing and TimeoutError."""
         url, headers = self.settings.url + path, sign(self.settings) if signed else {}
-        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=self._tls()), headers=headers) as session:
+        limit = aiohttp.ClientTimeout(total=LIMIT)
+        door = aiohttp.TCPConnector(ssl=self._tls())
+        async with aiohttp.ClientSession(connector=door, headers=headers, timeout=limit) as session:
             ask = session.post if change else session.get
             try:
                 # A sign-in page of the network sends elsewhere, and must not get our token.
@@ -127,7 +130,7 @@ def sign(settings: Influx) -> dict[str, str]:
     if settings.token:
         return {"Authorization": f"Token {settings.token.reveal()}"}
     if settings.username and settings.password:
-        return {"Authorization": aiohttp.BasicAuth(settings.username, settings.password.reveal()).encode()}
+        return {"Authorization": aiohttp.encode_basic_auth(settings.username, settings.password.reveal())}
     return {}
 
 
@@ -324,13 +327,9 @@ class Buckets:
         from influxdb_client.client.influxdb_client import InfluxDBClient
 
         settings = self._door.settings
-        with InfluxDBClient(
-            settings.url,
-            token=settings.token.reveal() if settings.token else "",
-            org=settings.org or "",
-            timeout=round(1000 * (LIMIT - 1)),
-            ssl_ca_cert=str(settings.ca) if settings.ca else None,
-        ) as client:
+        token = settings.token.reveal() if settings.token else ""
+        more: dict[str, Any] = {"timeout": CLIENT_MS, "ssl_ca_cert": str(settings.ca) if settings.ca else None}
+        with InfluxDBClient(settings.url, token, org=settings.org or "", **more) as client:
             return do(client)
 
 
@@ -359,9 +358,8 @@ class VictoriaMetrics:
         self._door = door
 
     async def sign_in(self) -> None:
-        """Any question will do that is not open to everybody, as `/ping` is."""
-        answer = await self._door.ask("/query", {"q": "SHOW DATABASES"})
-        if answer.status in (401, 403):
+        """By a question that is not open to everybody, as `/ping` is."""
+        if (answer := await self._door.ask("/query", {"q": "SHOW DATABASES"})).status in (401, 403):
             raise Red("refused", error=answer.words)
 
     def find(self) -> Found:
@@ -396,8 +394,7 @@ class VictoriaMetrics:
 
     async def _window(self) -> str | None:
         """Value of -dedup.minScrapeInterval, "" where it is not set, None where we may not ask."""
-        answer = await self._door.ask("/flags")
-        if answer.status != 200:
+        if (answer := await self._door.ask("/flags")).status != 200:
             return None
         found = re.search(r'^-dedup\.minScrapeInterval="?([^"\s]*)', answer.body.decode("utf-8", "replace"), re.M)
         return found[1] if found else ""

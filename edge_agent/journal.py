@@ -173,8 +173,7 @@ class Journal:
     def _take_back(
         self, group: Group, dones: list[Callable[[], None]], held: list[Held], states: Mapping[str, SinkState]
     ) -> None:
-        for some in self._pending.readings:
-            group.add(some)
+        group.extend(self._pending)
         self._pending = group
         self._dones = dones + self._dones
         self._held = held + self._held

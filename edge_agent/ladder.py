@@ -133,7 +133,7 @@ class Way:
     """To a TCP port, with or without TLS."""
 
     def __init__(self, host: str, port: int, tls: Callable[[], ssl.SSLContext] | None) -> None:
-        """`tls` reads the certificates of the configuration; None without TLS."""
+        """`tls` reads the certificates of the configuration, and may raise Red; None without TLS."""
         self._host, self._port, self._tls = host, port, tls
         self._addresses: list[str] = []
 
@@ -178,10 +178,7 @@ class Way:
         return None
 
     async def _shake_hands(self) -> Says:
-        try:
-            context = self._tls() if self._tls else ssl.create_default_context()
-        except OSError as fault:  # SSLError too: a file that is no certificate
-            raise Red("certificate_file", file=str(fault.filename or ""), error=plain(fault)) from None
+        context = self._tls() if self._tls else ssl.create_default_context()
         try:
             ends = await _certificate_end(self._addresses[0], self._port, context, self._host)
         except ssl.SSLCertVerificationError as fault:

@@ -84,18 +84,34 @@ def tally(readings: Iterable[Readings]) -> dict[Key, Tally]:
     """Counts per hour, device and measurement. Not read: no answer came. Rejected: read, but nothing decodable."""
     found: dict[Key, Tally] = {}
     for some in readings:
-        key = (some.time // HOUR_MS, some.source.device, some.source.measurement)
-        count = found.get(key)
-        if count is None:
-            count = found[key] = Tally(*key, rejected={})
-        size = len(some.values)
-        count.expected += size * some.polls
-        if some.faults or None in some.values:
-            _tally_faulty(count, some)
-        else:
-            count.read += size
-            count.stored += size
+        add_to(found, some)
     return found
+
+
+def add_to(found: dict[Key, Tally], some: Readings) -> None:
+    """Count the readings of one source and instant."""
+    key = (some.time // HOUR_MS, some.source.device, some.source.measurement)
+    count = found.get(key)
+    if count is None:
+        count = found[key] = Tally(*key, rejected={})
+    size = len(some.values)
+    count.expected += size * some.polls
+    if some.faults or None in some.values:
+        _tally_faulty(count, some)
+    else:
+        count.read += size
+        count.stored += size
+
+
+def merge(found: dict[Key, Tally], others: Mapping[Key, Tally]) -> None:
+    """Add the counts of `others`."""
+    for key, other in others.items():
+        count = found.setdefault(key, Tally(*key, rejected={}))
+        count.expected += other.expected
+        count.read += other.read
+        count.stored += other.stored
+        for reason, n in other.rejected.items():
+            count.rejected[reason] = count.rejected.get(reason, 0) + n
 
 
 def _tally_faulty(count: Tally, some: Readings) -> None:

@@ -163,7 +163,7 @@ def measurement_of(line: str) -> str:
 
 
 def stamp_of(line: str) -> tuple[str, int]:
-    """Series and time of a line, without taking its fields apart. Raises ValueError for what `Encoder` did not write."""
+    """Series and time of a line, its fields left as they are. Raises ValueError for what `Encoder` did not write."""
     head = _SERIES.match(line)
     if head is None:
         raise ValueError(f"not a line of this journal: {line[:80]!r}")

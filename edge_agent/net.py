@@ -94,6 +94,10 @@ def main(arguments: argparse.Namespace) -> int:
     consent = _consent(arguments, screen, text) if arguments.create else None
     try:
         reports = asyncio.run(_climb_all(targets(config, consent), screen))
+    except KeyboardInterrupt:
+        # aiomqtt, stopped while it connects, complains from its destructor that the loop is gone.
+        sys.unraisablehook = lambda _: None
+        raise
     finally:
         screen.wipe()
     answer = Answer(verdict([report.state for report in reports]), reports)
@@ -245,7 +249,7 @@ class Screen:
         if len(says) + width(bare) + 6 <= self._columns:
             self._print(f"  {sign} {bare}  {says}".rstrip())
             return
-        self._print(f"  {sign} {bare}")
+        self._print(f"  {sign} {bare}".rstrip())
         self._print(paragraph(says, self._columns))
 
     def left(self, rungs: Sequence[Rung]) -> None:

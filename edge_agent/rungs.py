@@ -12,13 +12,14 @@ import secrets
 import ssl
 import time
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from drivers.settings import Broker
 from edge_agent.config import Influx
-from edge_agent.ladder import LIMIT, Red, Says, Step, holds, left_out
+from edge_agent.ladder import LIMIT, Red, Says, Step, attention, holds, left_out, plain
 
 if TYPE_CHECKING:
     from drivers.mqtt_seam import Wanted
@@ -30,6 +31,8 @@ SIGNING = LIMIT - 0.5
 PROBING = 45.0
 """Seconds for the 1,500 messages that a broker is tried with; one to three on a good line."""
 STORING = 15.0
+LEAVING = 4.0
+"""Seconds after Ctrl-C in which a broker that is being tried may be left in order."""
 ECHO = 3.0
 """Seconds in which a broker should give a message back."""
 
@@ -37,6 +40,20 @@ Consent = Callable[[str], Awaitable[bool]]
 """Asks whether a database of this name may be made."""
 
 log = logging.getLogger("edge.net")
+
+
+def _context(ca: Path | None, cert: Path | None = None, key: Path | None = None) -> ssl.SSLContext:
+    files = [file for file in (ca, cert, key) if file]
+    try:
+        for file in files:
+            file.read_bytes()  # ssl does not tell which file it cannot read
+        context = ssl.create_default_context(cafile=ca and str(ca))
+        if cert and key:
+            context.load_cert_chain(str(cert), str(key))
+    except OSError as fault:  # SSLError too: no certificate in the file
+        named = fault.filename or ", ".join(map(str, files))
+        raise Red("certificate_file", file=str(named), error=plain(fault)) from None
+    return context
 
 
 # --- a broker ---------------------------------------------------------------------------------------------------------
@@ -59,10 +76,7 @@ class BrokerRungs:
 
     def tls(self) -> ssl.SSLContext:
         """The certificates of the configuration."""
-        context = ssl.create_default_context(cafile=str(self._broker.ca) if self._broker.ca else None)
-        if self._broker.cert and self._broker.key:
-            context.load_cert_chain(str(self._broker.cert), str(self._broker.key))
-        return context
+        return _context(self._broker.ca, self._broker.cert, self._broker.key)
 
     def _wanted(self) -> Wanted:
         from drivers.mqtt import wanted
@@ -89,18 +103,31 @@ class BrokerRungs:
         return holds("signed_in", name=self._broker.username) if self._broker.username else holds("anonymous")
 
     async def _keeps(self) -> Says:
-        from edge_agent.broker_probe import probe
-
         # Without it, a user who may not publish would look like a broker that drops everything.
         if not await _echoes(self._wanted()):
             return left_out("no_echo")
-        self._finding = await probe(self._broker)
+        self._finding = await self._probe()
         (what, facts), *_ = self._finding.sentences()
         return Says(what.removeprefix("net."), facts, "ok" if self._finding.keeps else "attention")
+
+    async def _probe(self) -> Finding:
+        """Not stopped half-way, where it could leave its session with the broker: it is done in a moment."""
+        from edge_agent.broker_probe import probe
+
+        probing = asyncio.create_task(probe(self._broker), name="probe")
+        try:
+            return await asyncio.shield(probing)
+        except asyncio.CancelledError:
+            await asyncio.wait([probing], timeout=LEAVING)
+            raise
 
     async def _ahead(self) -> Says:
         if self._finding is None or self._finding.error:
             return left_out("not_measured")
+        from edge_agent.broker_probe import LEAST_WINDOW
+
+        if (own := self._broker.receive_maximum) < LEAST_WINDOW:
+            return attention("own_window", window=own, least=LEAST_WINDOW)
         for what, facts in self._finding.sentences()[1:]:
             return Says(what.removeprefix("net."), facts, "attention")
         return holds("ahead", window=self._finding.window)
@@ -159,7 +186,7 @@ class DatabaseRungs:
 
     def tls(self) -> ssl.SSLContext:
         """The certificates of the configuration."""
-        return ssl.create_default_context(cafile=str(self._influx.ca) if self._influx.ca else None)
+        return _context(self._influx.ca)
 
     @property
     def _known(self) -> Database:
@@ -236,8 +263,8 @@ class DatabaseRungs:
     async def _clean(self) -> None:
         try:
             await self._known.clean(self._site)
-        except Red as red:
-            log.info("test reading stays sink=%s error=%s", self._id, red.facts)
+        except (Red, TimeoutError) as error:
+            log.info("test reading stays sink=%s error=%r", self._id, error)
 
     async def _once(self) -> Says:
         return await self._known.once(self._copies)

@@ -18,7 +18,19 @@ import msgspec
 from isal import igzip
 
 from drivers.reading import Readings
-from edge_agent.ledger import Key, Ledger, Side, SinkState, Tally, pack_side, pack_state, tally, unpack_side
+from edge_agent.ledger import (
+    Key,
+    Ledger,
+    Side,
+    SinkState,
+    Tally,
+    add_to,
+    merge,
+    pack_side,
+    pack_state,
+    tally,
+    unpack_side,
+)
 from edge_agent.lines import Encoder, stamp_of
 
 log = logging.getLogger("edge.journal")
@@ -99,13 +111,25 @@ class Group:
     def __init__(self) -> None:
         """Begin empty."""
         self.readings: list[Readings] = []
+        self.silent: dict[Key, Tally] = {}
+        """Counts of readings without any value: nothing of them but the counts is stored."""
         self.points = 0
         """Values that wait, which is what the memory bound counts."""
 
     def add(self, readings: Readings) -> None:
         """Put one instant of a source in."""
+        values = len(readings.values)
+        if readings.faults and (values := values - readings.values.count(None)) == 0:
+            add_to(self.silent, readings)
+            return
         self.readings.append(readings)
-        self.points += len(readings.values)
+        self.points += values
+
+    def extend(self, later: Group) -> None:
+        """Put another group behind this one."""
+        self.readings.extend(later.readings)
+        merge(self.silent, later.silent)
+        self.points += later.points
 
 
 class Store:
@@ -180,7 +204,9 @@ class Store:
         """
         lines = [self._encoder.encode(readings) for readings in group.readings]
         text = "".join(lines)
-        tallies = self._with_unsaved(tally(group.readings))
+        tallies = tally(group.readings)
+        merge(tallies, group.silent)
+        merge(tallies, self._unsaved)
         stored = sum(count.stored for count in tallies.values())
         if not text and not states and not held:
             self._unsaved = tallies
@@ -213,16 +239,6 @@ class Store:
                 pack(text),
             ),
         )
-
-    def _with_unsaved(self, tallies: dict[Key, Tally]) -> dict[Key, Tally]:
-        """Counts of groups that stored nothing wait here for the next row."""
-        for key, waiting in self._unsaved.items():
-            count = tallies.setdefault(key, Tally(*key, rejected={}))
-            count.expected += waiting.expected
-            count.read += waiting.read
-            for reason, n in waiting.rejected.items():
-                count.rejected[reason] = count.rejected.get(reason, 0) + n
-        return tallies
 
     def _save_states(self, states: Mapping[str, SinkState], held: Sequence[Held]) -> None:
         if states:

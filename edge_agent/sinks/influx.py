@@ -139,14 +139,13 @@ class InfluxSink:
         try:
             if settings.version == 1:
                 if settings.username and settings.password:
-                    headers["Authorization"] = aiohttp.BasicAuth(settings.username, settings.password.reveal()).encode()
+                    headers["Authorization"] = aiohttp.encode_basic_auth(settings.username, settings.password.reveal())
                 return f"{self.where}/write", {"db": settings.database or "", "precision": "ms"}, headers
             if settings.token:
                 headers["Authorization"] = f"Token {settings.token.reveal()}"
         except SecretMissing as missing:
-            raise SinkDown(
-                "secret_missing", str(missing), name=missing.name, variable=Secret(missing.name).variable
-            ) from missing
+            variable = Secret(missing.name).variable
+            raise SinkDown("secret_missing", str(missing), name=missing.name, variable=variable) from missing
         query = {"org": settings.org or "", "bucket": settings.bucket or "", "precision": "ms"}
         return f"{self.where}/api/v2/write", query, headers
 
