@@ -101,41 +101,20 @@ class Process:
         return self._process.returncode
 
 
-class Box:
-    """A ward with its agent in a folder."""
+class Agent:
+    """An agent in a folder, with the configuration that is there."""
 
-    def __init__(self, folder: Path, broker: str, sinks_block: str, every: str = "500ms", period: float = 0.5) -> None:
-        """Start the ward; the agent is started by `start`."""
+    def __init__(self, folder: Path) -> None:
+        """Nothing is started yet."""
         self.folder = folder
-        self.config = folder / "agent.yaml"
-        ledger, pty = folder / "ward.jsonl", folder / "line-1.tty"
-        places = ("--port-modbus", "0", "--pty", str(pty), "--mqtt", broker)
-        self.ward = Process(
-            folder / "ward.log", "sim", "ward", *places, "--ledger", str(ledger), "--every-mqtt", str(period)
-        )
-        ready = re.search(r"modbus=127\.0\.0\.1:(\d+)", self.ward.line())
-        assert ready, (folder / "ward.log").read_text()
-        block = CONFIG.format(every=every, modbus=ready[1], broker=broker, sinks=sinks_block)
-        self.config.write_text(block, encoding="utf-8")
-        self._ledger = ledger
-        self._ward_runs = True
-        self.agent: Process | None = None
+        self.file = folder / "agent.yaml"
+        self.process: Process | None = None
 
-    def __enter__(self) -> Self:
-        """Nothing more to do."""
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """End what still runs."""
-        if self.agent:
-            self.agent.kill()
-        if self._ward_runs:
-            self.ward.kill()
-
-    def start(self) -> None:
+    def start(self) -> Process:
         """Start the agent and wait until it answers."""
-        self.agent = Process(self.folder / "agent.log", "run", "-c", str(self.config))
+        self.process = Process(self.folder / "agent.log", "run", "-c", str(self.file))
         assert wait_until(self.answers, 10), self.log()
+        return self.process
 
     def answers(self) -> bool:
         """True when the control socket does."""
@@ -150,26 +129,53 @@ class Box:
         found: Status = ask(self.folder / "state" / "control.sock", "/status", Status)
         return found
 
-    def ledger(self) -> list[LedgerRow]:
-        """What `edge ledger` knows."""
-        found: list[LedgerRow] = ask(self.folder / "state" / "control.sock", "/ledger", list[LedgerRow])
-        return found
-
     def log(self) -> str:
         """What the agent logged."""
         return (self.folder / "agent.log").read_text(encoding="utf-8")
 
     def kill(self) -> None:
-        """kill -9 of the agent."""
-        assert self.agent
-        self.agent.kill()
-        self.agent = None
+        """kill -9, if it runs."""
+        if self.process:
+            self.process.kill()
+        self.process = None
 
     def stop(self) -> int:
-        """SIGTERM of the agent; its exit code."""
-        assert self.agent
-        agent, self.agent = self.agent, None
-        return agent.stop()
+        """SIGTERM; its exit code."""
+        assert self.process
+        process, self.process = self.process, None
+        return process.stop()
+
+
+class Box(Agent):
+    """A simulated ward with its agent."""
+
+    def __init__(self, folder: Path, broker: str, sinks_block: str, every: str = "500ms", period: float = 0.5) -> None:
+        """Start the ward; the agent is started by `start`."""
+        super().__init__(folder)
+        self._ledger, pty = folder / "ward.jsonl", folder / "line-1.tty"
+        places = ("--port-modbus", "0", "--pty", str(pty), "--mqtt", broker)
+        options = ("--ledger", str(self._ledger), "--every-mqtt", str(period))
+        self.ward = Process(folder / "ward.log", "sim", "ward", *places, *options)
+        ready = re.search(r"modbus=127\.0\.0\.1:(\d+)", self.ward.line())
+        assert ready, (folder / "ward.log").read_text()
+        block = CONFIG.format(every=every, modbus=ready[1], broker=broker, sinks=sinks_block)
+        self.file.write_text(block, encoding="utf-8")
+        self._ward_runs = True
+
+    def __enter__(self) -> Self:
+        """Nothing more to do."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End what still runs."""
+        self.kill()
+        if self._ward_runs:
+            self.ward.kill()
+
+    def ledger(self) -> list[LedgerRow]:
+        """What `edge ledger` knows."""
+        found: list[LedgerRow] = ask(self.folder / "state" / "control.sock", "/ledger", list[LedgerRow])
+        return found
 
     def end_ward(self) -> None:
         """Stop the simulation, so that nothing more is generated."""

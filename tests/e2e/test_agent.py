@@ -16,10 +16,8 @@ from pathlib import Path
 import pytest
 
 from drivers.sim.ward import DEFAULT_DEVICES
-from edge_agent.client import NotRunning, ask
 from edge_agent.demo_servers import free_port, wait_until
-from edge_agent.status import Status
-from tests.e2e.box import Process
+from tests.e2e.box import Agent, Process
 
 BARE = "site: cl-02\nname: Phường Sao Đỏ\nlanguage: en\nstate: ./state\n"
 CONTRACT = Path(__file__).parents[1] / "data" / "contract-agent.yaml"
@@ -31,48 +29,17 @@ def edge(*words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
 
 
-class Running:
+class Running(Agent):
     """An agent with a configuration that a test writes."""
 
-    def __init__(self, folder: Path) -> None:
-        """Nothing is started yet."""
-        self.folder = folder
-        self.file = folder / "agent.yaml"
-        self._agents: list[Process] = []
-
-    def start(self, text: str) -> Process:
-        """Start an agent and wait until it answers."""
+    def begin(self, text: str) -> Process:
+        """Write the configuration and start."""
         self.file.write_text(text, encoding="utf-8")
-        agent = Process(self.folder / "agent.log", "run", "-c", str(self.file))
-        self._agents.append(agent)
-        assert wait_until(self.answers, 10), self.log()
-        return agent
-
-    def answers(self) -> bool:
-        """True when the control socket does."""
-        try:
-            self.status()
-        except NotRunning:
-            return False
-        return True
-
-    def status(self) -> Status:
-        """What `edge status` knows."""
-        found: Status = ask(self.folder / "state" / "control.sock", "/status", Status)
-        return found
+        return self.start()
 
     def said(self, *words: str) -> bool:
         """True when the status gives a reason with these words."""
         return any(all(word in reason for word in words) for reason in self.status().reasons)
-
-    def log(self) -> str:
-        """What the agent logged."""
-        return (self.folder / "agent.log").read_text(encoding="utf-8")
-
-    def end(self) -> None:
-        """Kill what still runs."""
-        for agent in self._agents:
-            agent.kill()
 
 
 @pytest.fixture
@@ -80,7 +47,7 @@ def box(tmp_path: Path) -> Iterator[Running]:
     """An agent of this test alone."""
     running = Running(tmp_path)
     yield running
-    running.end()
+    running.kill()
 
 
 # --- starting ---------------------------------------------------------------------------------------------------------
@@ -88,7 +55,7 @@ def box(tmp_path: Path) -> Iterator[Running]:
 
 def test_bare_box_is_well(box: Running) -> None:
     """A site's name is all that a configuration needs; the box measures itself, and the verdict is the first line."""
-    box.start(BARE)
+    box.begin(BARE)
     answer = edge("status", "-c", str(box.file))
     assert (answer.returncode, answer.stderr) == (0, "")
     assert answer.stdout.splitlines()[0].endswith("Phường Sao Đỏ: Everything is working.")
@@ -98,7 +65,7 @@ def test_bare_box_is_well(box: Running) -> None:
 
 def test_second_agent_on_the_same_state_gets_one_sentence(box: Running) -> None:
     """The first goes on; the second says which process is in its way and ends with 2."""
-    agent = box.start(BARE)
+    agent = box.begin(BARE)
     second = edge("run", "-c", str(box.file))
     assert second.returncode == 2
     assert f"process {agent.pid}" in second.stderr
@@ -108,11 +75,12 @@ def test_second_agent_on_the_same_state_gets_one_sentence(box: Running) -> None:
 
 def test_socket_left_behind_is_replaced(box: Running) -> None:
     """After kill -9 the old socket is still there and in nobody's way."""
-    box.start(BARE).kill()
+    box.begin(BARE)
+    box.kill()
     path = box.folder / "state" / "control.sock"
     assert stat.S_ISSOCK(path.stat().st_mode)
     assert not box.answers()
-    box.start(BARE)
+    box.begin(BARE)
     assert stat.S_IMODE(path.stat().st_mode) == 0o660
 
 
@@ -174,7 +142,8 @@ def test_journal_of_a_newer_version_is_left_alone(box: Running) -> None:
     """A downgrade does not touch what it cannot read."""
     import sqlite3
 
-    box.start(BARE).stop()
+    box.begin(BARE)
+    assert box.stop() == 0
     file = sqlite3.connect(box.folder / "state" / "journal.db")
     file.execute("PRAGMA user_version=99")
     file.close()
@@ -189,7 +158,7 @@ def test_journal_of_a_newer_version_is_left_alone(box: Running) -> None:
 def test_everything_missing_is_one_sentence_each_and_tried_again(box: Running) -> None:
     """Port, endpoint, broker and database: each is named with what to do, nothing ends, nothing is traced."""
     nobody = free_port()
-    box.start(
+    box.begin(
         BARE
         + f"""
 buses:
@@ -213,7 +182,7 @@ sinks: [{{id: centre, influxdb: {{url: "http://127.0.0.1:{nobody}", version: 1, 
 def test_blocks_not_built_yet_are_named_and_the_rest_runs(box: Running) -> None:
     """The contract's configuration starts as it is; each block whose part is missing is named once."""
     text = CONTRACT.read_text(encoding="utf-8").replace("language: vi", "language: en")
-    box.start(text)
+    box.begin(text)
     for word in ("sparkplug", "zigbee2mqtt", "alarms", "meeting"):
         assert box.log().count("not available yet") == 4
         assert word in text
@@ -235,9 +204,9 @@ def test_contract_copy_is_the_contract() -> None:
 
 def test_sigterm_ends_with_zero(box: Running) -> None:
     """Within 5 s, exit code 0, and the socket is gone."""
-    agent = box.start(BARE)
+    box.begin(BARE)
     began = time.monotonic()
-    assert agent.stop() == 0
+    assert box.stop() == 0
     assert time.monotonic() - began < 5
     assert not (box.folder / "state" / "control.sock").exists()
 
@@ -253,7 +222,7 @@ def test_sighup_restarts_only_the_bus_that_changed(box: Running) -> None:
     try:
         for ward in wards:
             assert ward.line().startswith("ready")
-        agent = box.start(BARE + _buses(ports, every=("200ms", "200ms")))
+        agent = box.begin(BARE + _buses(ports, every=("200ms", "200ms")))
         assert wait_until(lambda: box.status().points.good > 5, 10), box.status()
         box.file.write_text(BARE + _buses(ports, every=("200ms", "300ms")))
         os.kill(agent.pid, signal.SIGHUP)
@@ -285,13 +254,13 @@ def test_service_manager_is_told(box: Running, monkeypatch: pytest.MonkeyPatch) 
         manager.settimeout(5)
         monkeypatch.setenv("NOTIFY_SOCKET", str(box.folder / "notify"))
         monkeypatch.setenv("WATCHDOG_USEC", "400000")
-        agent = box.start(BARE)
+        box.begin(BARE)
         heard = [manager.recv(4096).decode() for _ in range(3)]
         assert "READY=1" in heard
         assert any(message.startswith("WATCHDOG=1\nSTATUS=") for message in heard)
-        assert agent.stop() == 0
+        assert box.stop() == 0
         manager.settimeout(0.5)
-        rest = []
+        rest: list[str] = []
         while len(rest) < 20 and (not rest or rest[-1] != "STOPPING=1"):
             rest.append(manager.recv(4096).decode())
         assert rest[-1] == "STOPPING=1"
@@ -302,7 +271,7 @@ def test_service_manager_is_told(box: Running, monkeypatch: pytest.MonkeyPatch) 
 
 def test_json_answers_have_the_contracts_keys(box: Running) -> None:
     """What scripts rely on (contract)."""
-    box.start(BARE)
+    box.begin(BARE)
     assert wait_until(lambda: box.status().journal.readings > 0, 5)
     status = json.loads(edge("status", "--json", "-c", str(box.file)).stdout)
     assert {"verdict", "reasons", "points", "sinks"} <= status.keys()
@@ -319,7 +288,7 @@ def test_json_answers_have_the_contracts_keys(box: Running) -> None:
 
 def test_ledger_since_takes_durations_and_times(box: Running) -> None:
     """24h, 7d, RFC 3339; anything else is one sentence."""
-    box.start(BARE)
+    box.begin(BARE)
     for since in ("24h", "7d", "2026-01-01T00:00:00+07:00"):
         assert edge("ledger", "--since", since, "-c", str(box.file)).returncode == 0
     wrong = edge("ledger", "--since", "yesterday", "-c", str(box.file))
@@ -328,7 +297,7 @@ def test_ledger_since_takes_durations_and_times(box: Running) -> None:
 
 def test_output_into_a_closed_pipe_is_no_error(box: Running) -> None:
     """`edge points | head -1` ends quietly."""
-    box.start(BARE)
+    box.begin(BARE)
     command = f"{sys.executable} -m edge_agent points -c {box.file} | true"
     answer = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=20, check=False)
     assert answer.stderr == ""

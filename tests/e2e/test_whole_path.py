@@ -106,14 +106,13 @@ def test_descriptors_stay_flat_while_the_database_flaps(
     """Every lost connection is let go of."""
     influxdb.create_database("city")
     with Box(tmp_path, mosquitto.url, sinks(influxdb)) as box:
-        box.start()
-        assert box.agent
+        agent = box.start()
         assert wait_until(lambda: box.status().sinks[0].delivered > 0, 10)
-        before = descriptors(box.agent.pid)
+        before = descriptors(agent.pid)
         for _ in range(3):
             influxdb.kill()
             assert wait_until(lambda: box.status().sinks[0].state == "down", 10)
             influxdb.start()
             assert wait_until(lambda: box.status().sinks[0].state == "up", 20)
-        assert descriptors(box.agent.pid) <= before + 2
+        assert descriptors(agent.pid) <= before + 2
         assert box.stop() == 0
