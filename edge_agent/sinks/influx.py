@@ -82,12 +82,20 @@ class InfluxSink:
 
     async def _send_parsed(self, rows: Sequence[tuple[Row, list[Line]]]) -> Settled:
         """Find what the server refuses by halving; the rest is delivered."""
+        await self._takes_anything()
         held: list[Held] = []
         total = 0
         for row, lines in rows:
             total += sum(len(line.fields) for line in lines)
             await self._bisect(row, lines, held)
         return Settled(delivered=total - len(held), held=tuple(held))
+
+    async def _takes_anything(self) -> None:
+        """An empty batch tells whether the readings are at fault or the request itself is (a wrong parameter)."""
+        try:
+            await self._post(pack(""))
+        except Refused as refused:
+            raise SinkDown("refused", str(refused)) from refused
 
     async def _bisect(self, row: Row, lines: list[Line], held: list[Held]) -> None:
         try:

@@ -180,6 +180,7 @@ def answering(status: int, body: bytes = b"", **headers: str) -> Iterator[Influx
 @pytest.mark.parametrize(
     ("status", "body", "what"),
     [
+        (400, b'{"error":"database is required"}', "refused"),
         (200, b"<html>Sign in to the network</html>", "not_a_database"),
         (401, b'{"error":"unauthorized access"}', "refused"),
         (403, b'{"code":"forbidden","message":"insufficient permissions"}', "refused"),
