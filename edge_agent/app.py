@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import IO
 
 import msgspec
-from drivers.box import BoxHealth, clock_synced
 
+from drivers.box import BoxHealth, clock_synced
 from drivers.driver import Driver, Trouble
 from drivers.marked import Problems
 from drivers.modbus import ModbusBus
@@ -43,6 +43,8 @@ from edge_agent.watchdog import feed, notify
 
 log = logging.getLogger("edge.app")
 
+FIXED = ("site", "state", "control", "journal")
+"""Keys whose change needs a restart."""
 RESTART_PAUSE = 5.0
 """Seconds before a part that failed by a fault of the program is started again."""
 
@@ -76,10 +78,13 @@ class App:
         store = _open_store(config)
         self.board = Board(_periods(config))
         self.journal = Journal(store, _takes(config), config.journal.commit_window, config.journal.keep_days)
-        stamps = Stamps(store.last_stamps())
-        self._intake = Intake(config.site, Checks(self._limits), stamps, self.board, self.journal)
+        self._stamps = Stamps(store.last_stamps())
+        self._intake = Intake(config.site, Checks(self._limits), self._stamps, self.board, self.journal)
         self._parts: dict[str, Part] = {}
         self._refused: Trouble | None = None
+        self._failed: dict[str, Trouble] = {}
+        """Parts that failed by a fault of the program, since the configuration was last read."""
+        self._reading_again = asyncio.Lock()
         self._stop = asyncio.Event()
 
     # --- running ------------------------------------------------------------------------------------------------------
@@ -89,9 +94,9 @@ class App:
         self._listen_to_signals()
         for path, word in self.config.not_built():
             log.warning("not available yet path=%s part=%s", path, word)
-        committing = asyncio.create_task(self.journal.run(), name="journal")
         try:
             async with self._answering(), asyncio.TaskGroup() as self._group:
+                committing = self._group.create_task(self.journal.run(), name="journal")
                 self._arrange()
                 watching = self._group.create_task(feed(self.progress, self._summary), name="watchdog")
                 gc.freeze()
@@ -100,11 +105,9 @@ class App:
                 await self._stop.wait()
                 notify("STOPPING=1")
                 await self.journal.flush()
-                for task in (watching, *(part.task for part in self._parts.values())):
+                for task in (watching, committing, *(part.task for part in self._parts.values())):
                     task.cancel()
         finally:
-            committing.cancel()
-            await asyncio.gather(committing, return_exceptions=True)
             await self.journal.close()
             self._lock.close()
 
@@ -125,17 +128,21 @@ class App:
         loop.add_signal_handler(signal.SIGHUP, self.reload)
 
     def _arrange(self) -> None:
-        """Start the parts that are configured, restart those whose settings changed, stop the others."""
-        wanted = {name: (settings, start) for name, settings, start in self._wanted()}
-        for name, part in list(self._parts.items()):
-            if name not in wanted or wanted[name][0] != part.settings:
-                log.info("part stops part=%s", name)
-                part.task.cancel()
-                del self._parts[name]
-        for name, (settings, start) in wanted.items():
+        """Start the parts that are configured and do not run."""
+        for name, settings, start in self._wanted():
             if name not in self._parts:
                 task, runs = start(name)
                 self._parts[name] = Part(settings, task, runs)
+
+    async def _clear(self) -> None:
+        """Stop the parts that are no longer configured, or differently."""
+        wanted = {name: settings for name, settings, _ in self._wanted()}
+        gone = [name for name, part in self._parts.items() if wanted.get(name) != part.settings]
+        tasks = [self._parts.pop(name).task for name in gone]
+        for name, task in zip(gone, tasks, strict=True):
+            log.info("part stops part=%s", name)
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     def _wanted(self) -> Iterator[tuple[str, object, Callable[[str], tuple[asyncio.Task[None], Driver | SinkNow]]]]:
         """Name, settings and start of every part: the list of what this program does."""
@@ -176,8 +183,10 @@ class App:
         while True:
             try:
                 await work()
-            except Exception:  # said with its trace, and tried again: the one place that must hold
+            except Exception as error:  # said with its trace, and tried again: this one place must hold
                 log.exception("part failed, starts again part=%s pause=%.0fs", name, RESTART_PAUSE)
+                facts = {"part": name, "error": f"{type(error).__name__}: {error}"}
+                self._failed[name] = Trouble("part_failing", name, time.time(), facts, failed=True)
             await asyncio.sleep(RESTART_PAUSE)
 
     # --- the configuration read again ---------------------------------------------------------------------------------
@@ -189,23 +198,32 @@ class App:
         except Problems as problems:
             self._refuse("config_rejected", count=len(problems.problems))
             return
-        fixed = [name for name in ("site", "state", "control") if getattr(config, name) != getattr(self.config, name)]
+        fixed = [name for name in FIXED if getattr(config, name) != getattr(self.config, name)]
         if fixed:
             self._refuse("restart_needed", keys=", ".join(fixed))
             return
-        self._refused = None
-        self.config = config
-        self.board.set_periods(_periods(config))
-        self._intake.checks = Checks(self._limits)
-        self._group.create_task(self._rearrange(), name="reload")
+        self._group.create_task(self._rearrange(config), name="reload")
 
     def _refuse(self, what: str, **facts: str | int) -> None:
         log.error("configuration refused file=%s why=%s %s", self.config.file, what, facts)
         self._refused = Trouble(what, "config", time.time(), {"file": str(self.config.file), **facts})
 
-    async def _rearrange(self) -> None:
-        await self.journal.adopt(_takes(self.config))
-        self._arrange()
+    async def _rearrange(self, config: Config) -> None:
+        """Stop what is no longer wanted, let the journal know its sinks, start what is new."""
+        async with self._reading_again:
+            before, self.config = self.config, config
+            await self._clear()
+            try:
+                await self.journal.adopt(_takes(config))
+            except sqlite3.Error as error:
+                self.config = before
+                self._refuse("reload_failed", error=str(error))
+            else:
+                self._refused = None
+                self._failed.clear()
+                self.board.set_periods(_periods(config))
+                self._intake.checks = Checks(self._limits)
+            self._arrange()
 
     # --- questions ----------------------------------------------------------------------------------------------------
 
@@ -218,9 +236,15 @@ class App:
         running = {part.runs.id: part.runs for part in self._parts.values() if isinstance(part.runs, SinkNow)}
         return [running.get(sink.id) or SinkNow(sink.id, "", state="unavailable") for sink in self.config.sinks]
 
+    @property
+    def copies(self) -> int:
+        """Messages that came a second time and were left out."""
+        return self._stamps.copies
+
     def troubles(self) -> list[Trouble]:
         """What is wrong with the box's parts, in no order. (Sinks: see `status.py`.)"""
         found = [trouble for driver in self.drivers() for trouble in driver.troubles()]
+        found += self._failed.values()
         if self._refused:
             found.append(self._refused)
         if self.journal.error is not None:

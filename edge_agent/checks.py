@@ -9,6 +9,8 @@ import msgspec
 from drivers.reading import Quantity, Readings, Reason, Source, Value
 from drivers.settings import Limit
 
+MOST_STAMPS, MOST_ALIKE = 64, 16
+"""Stamps of a device that are remembered for each series, and different readings for each of them."""
 MOST_SOURCES = 10_000
 """Sources with prepared ranges in memory; past it all are prepared anew."""
 
@@ -62,10 +64,8 @@ def _range(quantity: Quantity, own: Limit | None) -> tuple[float | None, float |
 class _Stamp(msgspec.Struct):
     last: int
     """The newest stamp given, in ms."""
-    own: int = 0
-    """The newest stamp that the device itself gave."""
-    alike: list[tuple[Value | None, ...]] = []
-    """Different readings that the device stamped `own`, in order."""
+    own: dict[int, list[tuple[Value | None, ...]]] = {}
+    """Newest stamps that the device itself gave, each with the different readings that it stamped so."""
 
 
 class Stamps:
@@ -94,14 +94,18 @@ class Stamps:
         return readings if stamp == readings.time else msgspec.structs.replace(readings, time=stamp)
 
     def _given(self, known: _Stamp, readings: Readings) -> int | None:
-        if readings.time != known.own:
-            if readings.time > known.own:
-                known.own, known.alike = readings.time, [readings.values]
+        alike = known.own.get(readings.time)
+        if alike is None:
+            if len(known.own) >= MOST_STAMPS:
+                del known.own[next(iter(known.own))]
+            known.own[readings.time] = [readings.values]
             return readings.time
-        if readings.values in known.alike:
+        if readings.values in alike:
             return None
-        known.alike.append(readings.values)
-        return readings.time + len(known.alike) - 1
+        if len(alike) >= MOST_ALIKE:  # the device's clock stands still
+            return known.last + 1
+        alike.append(readings.values)
+        return readings.time + len(alike) - 1
 
     def _add(self, series: str) -> _Stamp:
         if len(self._of) >= 2 * MOST_SOURCES:

@@ -46,6 +46,8 @@ def ask(control: Path, question: str, answer: type[T] | Any) -> T:
         connection.request("GET", question)
         response = connection.getresponse()
         body = response.read()
+    except TimeoutError as error:
+        raise Failed(f"no answer within {TIMEOUT:.0f} s") from error
     except PermissionError as error:
         raise NotAllowed(str(control)) from error
     except (OSError, http.client.HTTPException) as error:

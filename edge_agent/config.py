@@ -243,6 +243,7 @@ class Config(Part):
             for j, subscription in enumerate(broker.subscriptions):
                 if subscription.decoder not in DECODERS_BUILT:
                     missing.append((f"mqtt[{i}].subscriptions[{j}].decoder", subscription.decoder))
+        missing += [(f"sinks[{i}].rate", "rate") for i, sink in enumerate(self.sinks) if sink.rate]
         if self.alarms:
             missing.append(("alarms", "alarms"))
         if self.meeting:

@@ -19,7 +19,7 @@ import msgspec
 
 from drivers.reading import Readings
 from edge_agent.cursor import MOST_RANGES, Cursor
-from edge_agent.ledger import Side, SinkState
+from edge_agent.ledger import HOUR_MS, Side, SinkState, pack_state
 from edge_agent.store import Group, Held, Row, Stat, Store
 
 log = logging.getLogger("edge.journal")
@@ -38,6 +38,8 @@ RETRY = 1.0
 """Seconds after a commit that failed."""
 IDLE = 5.0
 """Seconds between signs of life while nothing comes in."""
+STAT_PATIENCE = 1.0
+"""Seconds that `stat` waits for the disk."""
 HOUSEKEEPING = 30.0
 """Seconds between rounds of folding the ledger and deleting old history."""
 DAY_MS = 86_400_000
@@ -62,8 +64,12 @@ class Journal:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="journal")
         self._pending = Group()
         self._dones: list[Callable[[], None]] = []
-        self._held: list[Held] = []
         self._dirty: set[str] = set()
+        self._backlog_next: set[str] = set()
+        """Sinks whose live lane was served last."""
+        self._lock = asyncio.Lock()
+        """One commit at a time: a second one must not overtake the first and acknowledge what is not on disk."""
+        self._under_way: set[asyncio.Task[bool]] = set()
         self._wake = asyncio.Event()
         self._urgent = asyncio.Event()
         self._room = asyncio.Event()
@@ -78,6 +84,7 @@ class Journal:
         self.commit_ms = 0.0
         self.top = store.last_id
         """Sequence number of the last reading on disk."""
+        self._stat = store.stat()
 
     # --- in -----------------------------------------------------------------------------------------------------------
 
@@ -104,15 +111,13 @@ class Journal:
         await self._room.wait()
 
     async def run(self) -> None:
-        """Commit for ever. When cancelled, what is pending is committed once more before the end."""
-        housekeeping = asyncio.create_task(self._housekeeping(), name="journal-housekeeping")
-        try:
+        """Commit for ever. Cancelling ends it between two commits; `close` commits what is left."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._keep_house(), name="journal-housekeeping")
             while True:
                 await self._due()
-                await self._commit_until_done()
-        finally:
-            housekeeping.cancel()
-            await asyncio.gather(housekeeping, return_exceptions=True)
+                while not await self._commit():
+                    await asyncio.sleep(RETRY)
 
     async def flush(self) -> None:
         """Commit what is there now, so that it can be acknowledged before the connections go."""
@@ -121,9 +126,12 @@ class Journal:
     async def close(self) -> None:
         """Commit what is left and close the file."""
         try:
-            await self._commit()
-        finally:
+            if not await self._commit() and not await self._commit():
+                log.error("journal closed with readings not on disk readings=%d", self._pending.points)
             await self._call(self._store.close)
+        except sqlite3.Error as error:
+            log.error("journal closed badly error=%s", error)
+        finally:
             self._thread.shutdown()
 
     async def _due(self) -> None:
@@ -133,29 +141,34 @@ class Journal:
         if await _set_within(self._urgent, self._window) and self._pending.points < GROUP_READINGS:
             await asyncio.sleep(min(ACK_WINDOW, self._window))
 
-    async def _commit_until_done(self) -> None:
-        while not await self._commit():
-            await asyncio.sleep(RETRY)
-
     async def _commit(self) -> bool:
-        """Commit what is pending; False: it stays pending."""
-        self._wake.clear()
-        self._urgent.clear()
-        group, self._pending = self._pending, Group()
-        dones, self._dones = self._dones, []
-        held, self._held = self._held, []
-        states = {name: self.states[name] for name in self._dirty}
-        self._dirty = set()
-        began = time.monotonic()
-        try:
-            await self._call(self._store.commit, group, states, held)
-        except sqlite3.Error as error:
-            self._take_back(group, dones, held, states)
-            await self._recover(error)
-            return False
-        self._succeeded(began)
+        """Commit what is pending; False: it stays pending. Once begun it is not cancelled half-way."""
+        task = asyncio.create_task(self._commit_now(), name="commit")
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
+        return await asyncio.shield(task)
+
+    async def _commit_now(self) -> bool:
+        async with self._lock:
+            self._wake.clear()
+            self._urgent.clear()
+            group, self._pending = self._pending, Group()
+            dones, self._dones = self._dones, []
+            dirty, self._dirty = self._dirty, set()
+            group.states = {name: pack_state(self.states[name]) for name in dirty}
+            began = time.monotonic()
+            try:
+                await self._call(self._store.commit, group)
+            except sqlite3.Error as error:
+                self._take_back(group, dones, dirty)
+                await self._recover(error)
+                return False
+            except BaseException:
+                self._take_back(group, dones, dirty)
+                raise
+            self._succeeded(began)
         for done in dones:
-            done()
+            _call_back(done)
         async with self._grown:
             self._grown.notify_all()
         return True
@@ -170,14 +183,12 @@ class Journal:
             log.warning("journal works again after=%.0fs", time.time() - self.failing_since)
             self.error = None
 
-    def _take_back(
-        self, group: Group, dones: list[Callable[[], None]], held: list[Held], states: Mapping[str, SinkState]
-    ) -> None:
+    def _take_back(self, group: Group, dones: list[Callable[[], None]], dirty: set[str]) -> None:
+        group.states.clear()
         group.extend(self._pending)
         self._pending = group
         self._dones = dones + self._dones
-        self._held = held + self._held
-        self._dirty.update(states)
+        self._dirty |= dirty
         self._wake.set()
         self._urgent.set()
 
@@ -189,7 +200,8 @@ class Journal:
             log.error("journal failing error=%s", error)
         self.error = str(error)
         try:
-            if error.sqlite_errorcode == sqlite3.SQLITE_FULL:
+            # An error of the handle itself (closed, because opening it failed) has no code.
+            if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
                 await self._make_room()
             else:
                 await self._call(self._store.reopen)
@@ -197,22 +209,25 @@ class Journal:
             self.error = str(again)
 
     async def _make_room(self) -> None:
-        """Delivered history goes first; if there is none, the oldest readings are given up and counted as thinned."""
-        if await self._call(self._store.trim, _now_ms() + 1, tuple(self.states)):
-            return
-        gone = await self._call(self._store.thin)
+        gaps = [gap for state in self.states.values() for gap in state.cursor.gaps(self.top)[:1]]
+        gap = min((end for _, end in gaps), default=self.top)
+        gone = await self._call(self._store.make_room, tuple(self.states), gap)
         for state in self.states.values():
             state.cursor.settle(0, gone)
         self._dirty.update(self.states)
 
-    async def _housekeeping(self) -> None:
+    async def _keep_house(self) -> None:
+        """Fold the ledger, delete what is too old."""
         while True:
             await asyncio.sleep(HOUSEKEEPING)
+            oldest = _now_ms() - self._keep_ms
             try:
+                await self._call(self._store.count_unsaved)
                 while await self._call(self._store.ledger.fold, self.top):
                     await asyncio.sleep(0)
-                while await self._call(self._store.trim, _now_ms() - self._keep_ms, tuple(self.states)):
+                while await self._call(self._store.trim, oldest, tuple(self.states)):
                     await asyncio.sleep(0)
+                await self._call(self._store.forget, oldest // HOUR_MS)
             except sqlite3.Error as error:
                 log.warning("journal housekeeping failed error=%s", error)
 
@@ -236,11 +251,16 @@ class Journal:
                     await self._grown.wait()
 
     async def _lane(self, sink: str, most_readings: int) -> tuple[int, int]:
-        cursor = self.states[sink].cursor
-        fresh = self.top
-        if not cursor.ranges and cursor.waiting(self.top) > most_readings:
+        cursor, fresh = self.states[sink].cursor, self.top
+        gaps = cursor.gaps(self.top)
+        if gaps and gaps[-1][1] == self.top and gaps[-1][1] - gaps[-1][0] > most_readings:
             fresh = await self._call(self._store.newest, _now_ms() - int(LIVE_AGE * 1000))
-        return lane(cursor, self.top, fresh, most_readings)
+        chosen = lane(cursor, self.top, fresh, backlog=sink in self._backlog_next)
+        if chosen[1] == self.top and chosen[0] > cursor.low:
+            self._backlog_next.add(sink)
+        else:
+            self._backlog_next.discard(sink)
+        return chosen
 
     def _settle_hole(self, sink: str, after: int, upto: int) -> None:
         """Rows that are no longer there (given up, or deleted before this sink existed) need no sending."""
@@ -257,7 +277,7 @@ class Journal:
         state.quarantined += len(settled.held)
         if settled.held:
             state.words = settled.held[-1].words
-        self._held.extend(settled.held)
+        self._pending.held.extend(settled.held)
         self._touch(sink)
 
     def _touch(self, sink: str) -> None:
@@ -265,10 +285,17 @@ class Journal:
         self._wake.set()
 
     async def adopt(self, sinks: Mapping[str, tuple[str, ...]]) -> None:
-        """Take over a changed list of sinks: a new one begins with the oldest row, one that is gone stays as it is."""
-        await self._commit()
-        self.states = await self._call(_states, self._store, sinks)
-        self._dirty.update(self.states)
+        """Take over a changed list of sinks: a new one begins with the oldest row, one that is gone stays as it is.
+
+        Those that go on keep what they have settled meanwhile. Raises sqlite3.Error; then nothing has changed.
+        """
+        if not await self._commit():
+            raise sqlite3.OperationalError(self.error or "")
+        async with self._lock:
+            read = await self._call(_states, self._store, sinks)
+            old = self.states
+            self.states = {n: old[n] if n in old and old[n].only == s.only else s for n, s in read.items()}
+            self._dirty = set(self.states)
 
     # --- questions ----------------------------------------------------------------------------------------------------
 
@@ -293,16 +320,18 @@ class Journal:
         return await self._call(self._store.side, blob)
 
     async def stat(self) -> Stat:
-        """The journal in numbers."""
-        return await self._call(self._store.stat)
+        """The journal in numbers; the last known ones while the disk is busy or fails."""
+        asked = asyncio.ensure_future(self._call(self._store.stat))
+        asked.add_done_callback(_heard)
+        done, _ = await asyncio.wait([asked], timeout=STAT_PATIENCE)
+        if done and not asked.exception():
+            self._stat = asked.result()
+        return self._stat
 
     async def ledger(self, since_hour: int) -> Mapping[tuple[int, str], Mapping[str, int]]:
-        """Counts by (hour, device) and name; what was settled is in it up to this moment."""
+        """Counts by (hour, device) and name; what was settled is in it up to this moment. Raises sqlite3.Error."""
         await self._commit()
-        await self._call(self._store.count_unsaved)
-        while await self._call(self._store.ledger.fold, self.top):
-            pass
-        return await self._call(self._store.ledger.table, since_hour)
+        return await self._call(self._store.whole_ledger, since_hour)
 
     async def _call(self, work: Callable[..., T], *arguments: object) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work, *arguments)
@@ -318,21 +347,32 @@ async def _set_within(event: asyncio.Event, seconds: float) -> bool:
     return True
 
 
-def lane(cursor: Cursor, top: int, fresh: int, most: int) -> tuple[int, int]:
+def _call_back(done: Callable[[], None]) -> None:
+    try:
+        done()
+    except Exception:  # whoever waits for this one, the others must hear of theirs
+        log.exception("acknowledgement failed")
+
+
+def _heard(asked: asyncio.Future[Stat]) -> None:
+    """Take note of an error that nobody waits for any more."""
+    if not asked.cancelled() and (error := asked.exception()):
+        log.warning("journal cannot be asked error=%s", error)
+
+
+def lane(cursor: Cursor, top: int, fresh: int, *, backlog: bool) -> tuple[int, int]:
     """Where to send from next: (after, upto]; after == upto: nothing waits.
 
-    `fresh`: the sequence number before the newest rows, which open a live lane when more than `most` readings wait.
-    From then on the last gap is the live lane: it is served whenever it holds anything, the oldest gap otherwise.
+    The last gap, up to the top, is the live lane; `fresh`, the sequence number before the newest rows, opens one where
+    there is none. It takes turns with the oldest gap: `backlog` says that it is that one's turn.
     """
     gaps = cursor.gaps(top)
     if not gaps:
         return top, top
-    first, last = gaps[0], gaps[-1]
-    if len(gaps) > 1 or len(cursor.ranges) >= MOST_RANGES:
-        return last if last[1] == top and len(cursor.ranges) < MOST_RANGES else first
-    if not cursor.ranges and first[0] < fresh < top:
-        return fresh, top
-    return first
+    first, live = gaps[0], gaps[-1]
+    if backlog or live[1] < top:
+        return first
+    return (fresh, top) if live[0] < fresh < top and len(cursor.ranges) < MOST_RANGES else live
 
 
 def _states(store: Store, sinks: Mapping[str, tuple[str, ...]]) -> dict[str, SinkState]:
@@ -346,6 +386,8 @@ def _states(store: Store, sinks: Mapping[str, tuple[str, ...]]) -> dict[str, Sin
     states: dict[str, SinkState] = {}
     for name, only in sinks.items():
         state = kept.get(name) or SinkState(cursor=Cursor(low=start))
+        if state.only != only:
+            state.cursor.ranges.clear()  # sent again, so that each reading is counted by one choice
         state.only = only
         states[name] = state
     return states

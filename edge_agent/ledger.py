@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import msgspec
 from isal import igzip
@@ -156,11 +156,14 @@ class Ledger:
         The number of rows folded; 0: the ledger is complete.
         """
         counts: Counter[Key] = Counter()
-        rows = self._sides(self.folded(), last_id, most)
+        rows = list(self._sides(self.folded(), last_id, most))
         for _, side in rows:
             for count in side.tallies:
                 _add_tally(counts, count)
-        marks = [(name, *self._fold_sink(counts, name, state, done, most)) for name, state, done in self.sinks()]
+        sinks = [(name, state, done) for name, state, done in self.sinks() if done < state.cursor.low]
+        marks = [(name, *self._fold_sink(counts, name, state, done, most)) for name, state, done in sinks]
+        if not rows and not marks:
+            return 0
         with self._db:
             self.add(counts)
             if rows:
@@ -170,7 +173,7 @@ class Ledger:
 
     def _fold_sink(self, counts: Counter[Key], name: str, state: SinkState, done: int, most: int) -> tuple[int, int]:
         """Count what `name` settled below its low-water mark; (new mark, rows)."""
-        rows = self._sides(done, state.cursor.low, most)
+        rows = list(self._sides(done, state.cursor.low, most))
         for id_, side in rows:
             _add_settled(counts, name, state, side)
             self._add_held(counts, name, id_)
@@ -208,9 +211,10 @@ class Ledger:
                 table.setdefault((hour, device), {})[name] = n
         return table
 
-    def _sides(self, after: int, upto: int, most: int) -> list[tuple[int, Side]]:
+    def _sides(self, after: int, upto: int, most: int) -> Iterator[tuple[int, Side]]:
         query = "SELECT id, side FROM blobs WHERE id > ? AND id <= ? ORDER BY id LIMIT ?"
-        return [(id_, unpack_side(side)) for id_, side in self._db.execute(query, (after, upto, most))]
+        for id_, side in self._db.execute(query, (after, upto, most)):
+            yield id_, unpack_side(side)
 
 
 def _add_tally(counts: Counter[Key], count: Tally) -> None:

@@ -30,6 +30,8 @@ LEAST_BYTES = 16 << 10
 FIRST_PAUSE = 1.0
 LONGEST_PAUSE = 60.0
 """Seconds between attempts to reach a sink that is down, doubled each time."""
+LONGEST_WISH = 600.0
+"""Seconds that a server may ask us to wait."""
 
 
 class Intake:
@@ -103,8 +105,6 @@ async def _forward(sink: Sink, journal: Journal, now: SinkNow) -> None:
         except TooLarge as error:
             most_bytes = max(LEAST_BYTES, most_bytes // 2)
             log.warning("batch too large sink=%s bytes=%d error=%s", sink.id, most_bytes, error)
-            if most_bytes == LEAST_BYTES:
-                await asyncio.sleep(pause)
             continue
         except SinkDown as down:
             pause = await _wait(sink, now, down, pause)
@@ -121,7 +121,8 @@ async def _wait(sink: Sink, now: SinkNow, down: SinkDown, pause: float) -> float
         log.warning("sink down sink=%s where=%s error=%s", sink.id, sink.where, down.words)
     now.state = "down" if down.what == "unreachable" else "refusing"
     now.what, now.error, now.facts = down.what, down.words, down.facts
-    seconds = down.retry_after if down.retry_after is not None else pause * random.uniform(0.8, 1.2)
+    asked = down.retry_after if down.retry_after is not None else pause
+    seconds = min(max(asked, FIRST_PAUSE), LONGEST_WISH) * random.uniform(1.0, 1.2)
     now.next_try = time.time() + seconds
     await asyncio.sleep(seconds)
     return min(2 * pause, LONGEST_PAUSE)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -21,10 +21,6 @@ if TYPE_CHECKING:
 
 VERDICTS = ("ok", "attention", "failed")
 """In order of exit code."""
-SOURCE_TROUBLES = frozenset(
-    {"port_missing", "port_busy", "endpoint_unreachable", "broker_unreachable", "broker_refused", "secret_missing"}
-)
-"""Troubles that stop a whole bus or broker connection."""
 HOUR_S = 3600
 
 Facts = dict[str, str | int | float]
@@ -54,6 +50,8 @@ class JournalStatus(msgspec.Struct, frozen=True):
     """Readings in memory, not yet on disk."""
     commit_ms: float
     error: str | None
+    copies: int = 0
+    """Messages that came a second time and were left out, since the start."""
 
 
 class Status(msgspec.Struct, frozen=True):
@@ -112,15 +110,13 @@ async def status(app: App) -> Status:
     points = counts(app.board.points())
     stat = await app.journal.stat()
     troubles = [*app.troubles(), *_sink_troubles(app), *_not_built(app), *_journal_troubles(app, stat)]
-    sources = len(app.config.buses) + len(app.config.mqtt)
+    sources = {bus.id for bus in app.config.buses} | {broker.id for broker in app.config.mqtt}
     return Status(
         verdict=verdict(troubles, points, sources),
         reasons=reasons(troubles, points, text),
         points=points,
         sinks=[await _sink(app, sink) for sink in app.sinks()],
-        journal=JournalStatus(
-            stat.readings, stat.bytes, app.journal.pending, round(app.journal.commit_ms, 1), app.journal.error
-        ),
+        journal=_journal(app, stat),
         site=app.config.site,
         name=app.config.name,
         version=__version__,
@@ -128,25 +124,37 @@ async def status(app: App) -> Status:
     )
 
 
-def verdict(troubles: Sequence[Trouble], points: Counts, sources: int) -> str:
+def verdict(troubles: Sequence[Trouble], points: Counts, sources: Collection[str]) -> str:
     """ok: nothing to do. attention: something does not work. failed: nothing is read, or nothing can be kept.
 
-    `sources`: how many buses and broker connections there are.
+    `sources`: the buses and broker connections.
     """
-    dead = {trouble.subject for trouble in troubles if trouble.failed and trouble.what in SOURCE_TROUBLES}
-    if any(trouble.what == "journal_failing" for trouble in troubles) or (sources and len(dead) >= sources):
+    dead = {trouble.subject for trouble in troubles if trouble.failed}
+    if any(trouble.what == "journal_failing" for trouble in troubles) or (sources and dead.issuperset(sources)):
         return "failed"
-    return "attention" if troubles or points.bad else "ok"
+    return "attention" if troubles or points.bad or points.uncertain else "ok"
 
 
 def reasons(troubles: Sequence[Trouble], points: Counts, text: Text) -> list[str]:
-    """A sentence for each trouble, worst first, and one for bad points that no trouble explains."""
+    """A sentence for each trouble, worst first, and one for the points that are not good."""
     ordered = sorted(troubles, key=lambda trouble: (not trouble.failed, trouble.since))
     now = time.time()
     sentences = [text(f"trouble.{t.what}", **{"ago": now - t.since, **t.facts}) for t in ordered]
-    if points.bad and not troubles:
-        sentences.append(text("status.bad_points", count=points.bad))
+    if points.bad or points.uncertain:
+        sentences.append(text("status.doubtful_points", bad=points.bad, uncertain=points.uncertain))
     return sentences
+
+
+def _journal(app: App, stat: Stat) -> JournalStatus:
+    journal = app.journal
+    return JournalStatus(
+        readings=stat.readings,
+        bytes=stat.bytes,
+        pending=journal.pending,
+        commit_ms=round(journal.commit_ms, 1),
+        error=journal.error,
+        copies=app.copies,
+    )
 
 
 def _sink_troubles(app: App) -> list[Trouble]:

@@ -12,10 +12,11 @@ import sqlite3
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import takewhile
 from pathlib import Path
 
 import msgspec
-from isal import igzip
+from isal import igzip, isal_zlib
 
 from drivers.reading import Readings
 from edge_agent.ledger import (
@@ -27,7 +28,6 @@ from edge_agent.ledger import (
     add_to,
     merge,
     pack_side,
-    pack_state,
     tally,
     unpack_side,
 )
@@ -37,6 +37,12 @@ log = logging.getLogger("edge.journal")
 
 SCHEMA_VERSION = 1
 PAGE = 4096
+DAMAGED: tuple[type[Exception], ...] = (ValueError, EOFError, OSError, isal_zlib.error)  # type: ignore[assignment]  # isal: no class
+"""What unpacking a damaged row raises."""
+MOST_HELD = 10_000
+"""Refused readings kept for each sink; the oldest make room."""
+SPARE = 1024
+"""Pages beyond the limit that making room may use: it writes to the ledger before it can delete."""
 
 _SCHEMA = """
 CREATE TABLE meta(key TEXT PRIMARY KEY, value) WITHOUT ROWID;
@@ -56,7 +62,7 @@ CREATE TABLE ledger(hour INTEGER, device TEXT, name TEXT, n INTEGER NOT NULL,
 CREATE TABLE quarantine(
     id INTEGER PRIMARY KEY AUTOINCREMENT, sink TEXT NOT NULL, blob INTEGER NOT NULL, sequence INTEGER NOT NULL,
     device TEXT NOT NULL, measurement TEXT NOT NULL, hour INTEGER NOT NULL, line TEXT NOT NULL, words TEXT NOT NULL,
-    at_ms INTEGER NOT NULL);
+    at_ms INTEGER NOT NULL, UNIQUE(sink, sequence));
 CREATE INDEX quarantine_blob ON quarantine(blob);
 """
 
@@ -106,7 +112,7 @@ class Stat(msgspec.Struct, frozen=True):
 
 
 class Group:
-    """Readings on their way into one commit, with their counts."""
+    """What goes into one commit: readings with their counts, and what sinks have settled."""
 
     def __init__(self) -> None:
         """Begin empty."""
@@ -115,6 +121,9 @@ class Group:
         """Counts of readings without any value: nothing of them but the counts is stored."""
         self.points = 0
         """Values that wait, which is what the memory bound counts."""
+        self.states: dict[str, bytes] = {}
+        """Packed state of each sink that settled something."""
+        self.held: list[Held] = []
 
     def add(self, readings: Readings) -> None:
         """Put one instant of a source in."""
@@ -130,6 +139,8 @@ class Group:
         self.readings.extend(later.readings)
         merge(self.silent, later.silent)
         self.points += later.points
+        self.states |= later.states
+        self.held.extend(later.held)
 
 
 class Store:
@@ -167,15 +178,14 @@ class Store:
         self.ledger = Ledger(self._db)
         self.last_id = self._sequence()
         self.last_ms = self._one("SELECT last_ms FROM blobs ORDER BY id DESC LIMIT 1") or 0
-        self._removed = self._meta("removed") or 0
         self._thinned = self._meta("thinned") or 0
         with self._db:
             self._db.execute("INSERT OR IGNORE INTO boots(boot) VALUES (?)", (self._boot_id,))
         self._boot = self._one("SELECT id FROM boots WHERE boot = ?", self._boot_id)
 
-    def _limit_pages(self) -> None:
+    def _limit_pages(self, spare: int = 0) -> None:
         """Keep SQLite itself from filling the disk: a database that met a full disk cannot even delete."""
-        self._db.execute(f"PRAGMA max_page_count={max(256, self.max_bytes // PAGE)}")
+        self._db.execute(f"PRAGMA max_page_count={max(256, self.max_bytes // PAGE) + spare}")
 
     def _set_aside(self, error: sqlite3.DatabaseError) -> None:
         stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
@@ -187,45 +197,47 @@ class Store:
 
     def reopen(self) -> None:
         """Close and open again after an I/O error: a handle whose sync failed is never synced again."""
+        kept = self.last_id
         self._db.close()
-        self._open()
+        try:
+            self._open()
+        finally:
+            self.last_id = kept
 
     def close(self) -> None:
         """Save what is counted, then close."""
-        self.count_unsaved()
-        self._db.close()
+        try:
+            self.count_unsaved()
+        finally:
+            self._db.close()
 
     # --- writing ------------------------------------------------------------------------------------------------------
 
-    def commit(self, group: Group, states: Mapping[str, SinkState], held: Sequence[Held]) -> int:
-        """Put the group on disk with the sinks' states, in one transaction; the number of readings stored.
-
-        Raises sqlite3.Error; nothing of the group is stored then.
-        """
+    def commit(self, group: Group) -> None:
+        """Put the group on disk in one transaction. Raises sqlite3.Error; nothing of it is stored then."""
         lines = [self._encoder.encode(readings) for readings in group.readings]
         text = "".join(lines)
         tallies = tally(group.readings)
         merge(tallies, group.silent)
         merge(tallies, self._unsaved)
         stored = sum(count.stored for count in tallies.values())
-        if not text and not states and not held:
-            self._unsaved = tallies
-            return 0
-        with self._db:
-            if text:
-                self._insert(group, lines, text, tallies, stored)
-            self._save_states(states, held)
+        if text or group.states or group.held:
+            with self._db:
+                if text:
+                    self._insert(group, lines, text, tallies, stored)
+                self._save_states(group.states, group.held)
         self._unsaved = {} if text else tallies
         if text:
             self.last_id += stored
             self.last_ms = max(self.last_ms, *(readings.time for readings in group.readings))
-        return stored
 
     def _insert(self, group: Group, lines: list[str], text: str, tallies: Mapping[Key, Tally], stored: int) -> None:
         kept = [readings for readings, line in zip(group.readings, lines, strict=True) if line]
         counts = [len(readings.values) - readings.values.count(None) for readings in kept]
         side = Side(list(tallies.values()), [readings.mono for readings in kept], counts)
         times = [readings.time for readings in kept]
+        # A commit whose sync failed may be there all the same after the file was opened anew: it is this one.
+        self._db.execute("DELETE FROM blobs WHERE id > ?", (self.last_id,))
         self._db.execute(
             "INSERT INTO blobs VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             (
@@ -240,24 +252,38 @@ class Store:
             ),
         )
 
-    def _save_states(self, states: Mapping[str, SinkState], held: Sequence[Held]) -> None:
-        if states:
-            self._db.executemany(
-                "INSERT INTO sinks VALUES (?1, ?2, 0) ON CONFLICT(id) DO UPDATE SET state = ?2",
-                [(name, pack_state(state)) for name, state in states.items()],
-            )
-        if held:
-            now = _now_ms()
-            self._db.executemany(
-                "INSERT INTO quarantine(sink, blob, sequence, device, measurement, hour, line, words, at_ms)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                [(h.sink, h.blob, h.sequence, h.device, h.measurement, h.hour, h.line, h.words, now) for h in held],
-            )
+    def _save_states(self, states: Mapping[str, bytes], held: Sequence[Held]) -> None:
+        self._db.executemany(
+            "INSERT INTO sinks VALUES (?1, ?2, 0) ON CONFLICT(id) DO UPDATE SET state = ?2", list(states.items())
+        )
+        now = _now_ms()
+        self._db.executemany(
+            "INSERT OR IGNORE INTO quarantine(sink, blob, sequence, device, measurement, hour, line, words, at_ms)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            [(h.sink, h.blob, h.sequence, h.device, h.measurement, h.hour, h.line, h.words, now) for h in held],
+        )
+        for sink in {each.sink for each in held}:
+            self._bound_quarantine(sink)
+
+    def _bound_quarantine(self, sink: str) -> None:
+        """The oldest refused readings make room, once the ledger has counted them."""
+        self._db.execute(
+            "DELETE FROM quarantine WHERE sink = ?1 AND blob <= (SELECT folded FROM sinks WHERE id = ?1)"
+            " AND id <= (SELECT id FROM quarantine WHERE sink = ?1 ORDER BY id DESC LIMIT 1 OFFSET ?2)",
+            (sink, MOST_HELD),
+        )
 
     def count_unsaved(self) -> None:
         """Put counts of groups that stored nothing straight into the ledger."""
         self.ledger.count(self._unsaved.values())
         self._unsaved = {}
+
+    def whole_ledger(self, since_hour: int) -> Mapping[tuple[int, str], Mapping[str, int]]:
+        """Fold everything, then the table: in one go, so that nothing is settled in between."""
+        self.count_unsaved()
+        while self.ledger.fold(self.last_id):
+            pass
+        return self.ledger.table(since_hour)
 
     # --- reading ------------------------------------------------------------------------------------------------------
 
@@ -295,11 +321,15 @@ class Store:
         return unpack_side(found[0])
 
     def last_stamps(self, rows: int = 50) -> dict[str, int]:
-        """The newest stamp (ms) of each series in the last rows."""
+        """The newest stamp (ms) of each series in the last rows; a row that is damaged tells nothing."""
         stamps: dict[str, int] = {}
-        for (body,) in self._db.execute("SELECT body FROM blobs ORDER BY id DESC LIMIT ?", (rows,)):
-            for line in unpack(body).rstrip("\n").split("\n"):
-                series, stamp = stamp_of(line)
+        for id_, body in self._db.execute("SELECT id, body FROM blobs ORDER BY id DESC LIMIT ?", (rows,)):
+            try:
+                found = [stamp_of(line) for line in unpack(body).rstrip("\n").split("\n")]
+            except DAMAGED as error:
+                log.error("journal row damaged row=%d error=%s", id_, error)
+                continue
+            for series, stamp in found:
                 stamps[series] = max(stamp, stamps.get(series, 0))
         return stamps
 
@@ -308,11 +338,12 @@ class Store:
         return {name: state for name, state, _ in self.ledger.sinks()}
 
     def stat(self) -> Stat:
-        """The journal in numbers, without a scan."""
+        """The journal in numbers; of the blobs none is counted."""
         folder, damaged = self.path.parent, f"{self.path.name}.damaged-*"
+        first = self.first_after(0)
         return Stat(
             last_id=self.last_id,
-            readings=self.last_id - self._removed,
+            readings=self.last_id - first[0] if first else 0,
             first_ms=self._one("SELECT first_ms FROM blobs ORDER BY id LIMIT 1"),
             last_ms=self._one("SELECT last_ms FROM blobs ORDER BY id DESC LIMIT 1"),
             bytes=sum(p.stat().st_size for p in folder.glob(self.path.name + "*") if "damaged" not in p.name),
@@ -326,39 +357,49 @@ class Store:
     def trim(self, older_than_ms: int, sinks: Iterable[str], most: int = 500) -> int:
         """Delete up to `most` rows that all `sinks` have settled and that are older than the limit; how many it was."""
         self.ledger.fold(self.last_id)
-        folded = [mark for name, _, mark in self.ledger.sinks() if name in sinks]
-        upto = min([self.ledger.folded(), *folded])
-        query = "SELECT id, readings FROM blobs WHERE id <= ? AND committed_ms < ? ORDER BY id LIMIT ?"
-        rows = self._db.execute(query, (upto, older_than_ms, most)).fetchall()
+        marks = {name: mark for name, _, mark in self.ledger.sinks()}
+        upto = min([self.ledger.folded(), *(marks.get(name, 0) for name in sinks)])
+        query = "SELECT id, committed_ms FROM blobs WHERE id <= ? ORDER BY id LIMIT ?"
+        rows = self._db.execute(query, (upto, most)).fetchall()
+        old = [id_ for id_, _ in takewhile(lambda row: row[1] < older_than_ms, rows)]
         with self._db:
-            self._remove(rows)
-        return len(rows)
+            self._db.execute("DELETE FROM blobs WHERE id <= ?", (old[-1] if old else 0,))
+        return len(old)
 
-    def thin(self, most: int = 500) -> int:
-        """Give up the oldest rows though not every sink has them: the last resort of a full journal.
+    def make_room(self, sinks: Iterable[str], gap: int) -> int:
+        """The file is at its limit: delivered history goes first; if there is none, the oldest readings are given up.
 
-        Returns the sequence number up to which there is nothing left.
+        `gap`: the end of the oldest gap of any sink. Returns the sequence number up to which readings were given up, 0
+        for none.
         """
+        self._limit_pages(SPARE)
+        try:
+            return 0 if self.trim(_now_ms() + 1, sinks) else self._thin(gap)
+        finally:
+            self._limit_pages()
+
+    def _thin(self, gap: int, most: int = 500) -> int:
         while self.ledger.fold(self.last_id):
             pass
-        rows = self._db.execute("SELECT id, readings FROM blobs ORDER BY id LIMIT ?", (most,)).fetchall()
+        query = "SELECT id FROM blobs WHERE id <= ? ORDER BY id LIMIT ?"
+        rows = [id_ for (id_,) in self._db.execute(query, (gap, most))]
         counts: Counter[Key] = Counter()
-        for id_, _ in rows:
+        for id_ in rows:
             for count in self.side(id_).tallies:
                 counts[count.hour, count.device, "thinned"] += count.stored
-        self._thinned += sum(counts.values())
+        gone = sum(counts.values())
         with self._db:
             self.ledger.add(counts)
-            self._set_meta("thinned", self._thinned)
-            self._remove(rows)
-        log.error("journal full, readings given up rows=%d readings=%d", len(rows), sum(counts.values()))
-        return rows[-1][0] if rows else 0
+            self._set_meta("thinned", self._thinned + gone)
+            self._db.execute("DELETE FROM blobs WHERE id <= ?", (rows[-1] if rows else 0,))
+        self._thinned += gone
+        log.error("journal full, readings given up rows=%d readings=%d", len(rows), gone)
+        return rows[-1] if rows else 0
 
-    def _remove(self, rows: list[tuple[int, int]]) -> None:
-        if rows:
-            self._db.execute("DELETE FROM blobs WHERE id <= ?", (rows[-1][0],))
-            self._removed += sum(readings for _, readings in rows)
-            self._set_meta("removed", self._removed)
+    def forget(self, before_hour: int) -> None:
+        """Delete the ledger of the hours (since 1970) before this one."""
+        with self._db:
+            self._db.execute("DELETE FROM ledger WHERE hour < ?", (before_hour,))
 
     # --- small ones ---------------------------------------------------------------------------------------------------
 
@@ -378,7 +419,7 @@ class Store:
 
 def pack(text: str) -> bytes:
     """Lines as one gzip member: the level costs 0.05 us a reading, a tenth of zlib's fastest."""
-    return bytes(igzip.compress(text.encode(), 2))
+    return bytes(igzip.compress(text.encode(errors="replace"), 2))
 
 
 def unpack(body: bytes) -> str:

@@ -20,11 +20,11 @@ def notify(message: str) -> None:
     address = os.environ.get("NOTIFY_SOCKET")
     if not address:
         return
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as channel:
-        try:
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as channel:
             channel.sendto(message.encode(), address.replace("@", "\0", 1) if address[0] == "@" else address)
-        except OSError as error:
-            log.warning("service manager unreachable error=%s", error)
+    except OSError as error:
+        log.warning("service manager unreachable error=%s", error)
 
 
 async def feed(progress: Callable[[], Mapping[str, float]], status: Callable[[], str]) -> None:

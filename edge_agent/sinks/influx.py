@@ -11,7 +11,7 @@ import asyncio
 import logging
 import os
 import ssl
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import aiohttp
@@ -53,42 +53,26 @@ class InfluxSink:
 
     async def send(self, rows: Sequence[Row]) -> Settled:
         """Deliver the rows: glued blobs if all is wanted and accepted, else line by line."""
-        if self.only:
-            return await self._send_wanted(rows)
+        total = sum(row.readings for row in rows)
         try:
-            await self._post(b"".join(row.body for row in rows))
+            if not self.only:
+                await self._post(b"".join(row.body for row in rows))
+                return Settled(delivered=total)
+            wanted = [self._wanted(unpack(row.body)) for row in rows]
+            if any(wanted):
+                await self._post(pack("".join(wanted)))
+            taken = sum(len(line.fields) for text in wanted for line in parse(text))
+            return Settled(delivered=taken, excluded=total - taken)
         except Refused:
-            return await self._send_parsed([(row, _lines(row)) for row in rows])
-        return Settled(delivered=sum(row.readings for row in rows))
-
-    async def _send_wanted(self, rows: Sequence[Row]) -> Settled:
-        """Only the lines of the wanted measurements, which are recognised without taking the lines apart."""
-        wanted = [(row, self._wanted(unpack(row.body))) for row in rows]
-        parsed = [(row, parse(text)) for row, text in wanted]
-        taken = sum(len(line.fields) for _, lines in parsed for line in lines)
-        excluded = sum(row.readings for row in rows) - taken
-        body = "".join(text for _, text in wanted)
-        if not body:
-            return Settled(delivered=0, excluded=excluded)
-        try:
-            await self._post(pack(body))
-        except Refused:
-            settled = await self._send_parsed(parsed)
-            return msgspec.structs.replace(settled, excluded=excluded)
-        return Settled(delivered=taken, excluded=excluded)
+            await self._takes_anything()
+        except TooLarge:
+            if len(rows) > 1:
+                raise
+        return await self._send_parsed(rows)
 
     def _wanted(self, text: str) -> str:
+        """The lines of the wanted measurements, which are recognised without taking them apart."""
         return "".join(f"{line}\n" for line in text.split("\n") if line and measurement_of(line) in self.only)
-
-    async def _send_parsed(self, rows: Sequence[tuple[Row, list[Line]]]) -> Settled:
-        """Find what the server refuses by halving; the rest is delivered."""
-        await self._takes_anything()
-        held: list[Held] = []
-        total = 0
-        for row, lines in rows:
-            total += sum(len(line.fields) for line in lines)
-            await self._bisect(row, lines, held)
-        return Settled(delivered=total - len(held), held=tuple(held))
 
     async def _takes_anything(self) -> None:
         """An empty batch tells whether the readings are at fault or the request itself is (a wrong parameter)."""
@@ -97,27 +81,46 @@ class InfluxSink:
         except Refused as refused:
             raise SinkDown("refused", str(refused)) from refused
 
-    async def _bisect(self, row: Row, lines: list[Line], held: list[Held]) -> None:
-        try:
-            await self._post(pack(join(lines)))
+    async def _send_parsed(self, rows: Sequence[Row]) -> Settled:
+        """Find what the server refuses by halving; the rest is delivered."""
+        held: list[Held] = []
+        taken = 0
+        for row in rows:
+            lines = [(n, line) for n, line in _numbered(row) if not self.only or line.measurement in self.only]
+            taken += sum(len(line.fields) for _, line in lines)
+            await self._bisect(row, lines, held)
+        if held:
+            last = held[-1]
+            log.error(
+                "readings refused sink=%s readings=%d last=%s error=%s", self.id, len(held), last.line, last.words
+            )
+        excluded = sum(row.readings for row in rows) - taken
+        return Settled(delivered=taken - len(held), excluded=excluded, held=tuple(held))
+
+    async def _bisect(self, row: Row, lines: list[tuple[int, Line]], held: list[Held]) -> None:
+        """Send the lines, each with the sequence number of its first reading, in ever smaller parts."""
+        if not lines:
             return
-        except Refused as refused:
+        try:
+            await self._post(pack(join(line for _, line in lines)))
+            return
+        except (Refused, TooLarge) as refused:
             words = str(refused)
-        if len(lines) == 1 and len(lines[0].fields) > 1:
-            lines = list(lines[0].single())
+        if len(lines) == 1:
+            first, line = lines[0]
+            lines = [(first + k, single) for k, single in enumerate(line.single())]
         if len(lines) > 1:
             half = len(lines) // 2
             await self._bisect(row, lines[:half], held)
             await self._bisect(row, lines[half:], held)
             return
-        held.append(self._held(row, lines[0], words))
+        held.append(self._held(row, *lines[0], words))
 
-    def _held(self, row: Row, line: Line, words: str) -> Held:
-        log.error("reading refused sink=%s series=%s error=%s", self.id, line.series, words)
+    def _held(self, row: Row, sequence: int, line: Line, words: str) -> Held:
         return Held(
             sink=self.id,
             blob=row.id,
-            sequence=row.after + _position(row, line),
+            sequence=sequence,
             device=line.device,
             measurement=line.measurement,
             hour=line.time // HOUR_MS,
@@ -132,7 +135,7 @@ class InfluxSink:
         url, query, headers = self._target()
         session = self._open()
         try:
-            async with session.post(url, params=query, headers=headers, data=body) as answer:
+            async with session.post(url, params=query, headers=headers, data=body, allow_redirects=False) as answer:
                 if answer.status == 204:
                     return
                 _judge(answer.status, await _words(answer), answer.headers.get("Retry-After"), self._place())
@@ -162,12 +165,20 @@ class InfluxSink:
 
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:
-            context = ssl.create_default_context(cafile=str(self._settings.ca)) if self._settings.ca else True
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(ssl=context, limit=4),
+                connector=aiohttp.TCPConnector(ssl=self._trust(), limit=4),
                 timeout=aiohttp.ClientTimeout(total=self._settings.timeout, sock_connect=5),
             )
         return self._session
+
+    def _trust(self) -> ssl.SSLContext | bool:
+        """Whose certificates are believed: those of `ca`, else what the system believes."""
+        if self._settings.ca is None:
+            return True
+        try:
+            return ssl.create_default_context(cafile=str(self._settings.ca))
+        except OSError as error:
+            raise SinkDown("files", error.strerror or str(error), where=str(self._settings.ca)) from error
 
     async def close(self) -> None:
         """Close the connections."""
@@ -187,7 +198,7 @@ def _judge(status: int, words: str, retry_after: str | None, place: str) -> None
         raise SinkDown("refused", words)
     if status == 404:
         raise SinkDown("no_database", words, database=place)
-    if 200 <= status < 300:
+    if 200 <= status < 400:
         raise SinkDown("not_a_database", words)
     wait = float(retry_after) if retry_after and retry_after.isdigit() else None
     raise SinkDown("unreachable", f"{status} {words}".strip(), wait)
@@ -218,16 +229,9 @@ def _plain(error: aiohttp.ClientError) -> str:
     return str(error) or type(error).__name__
 
 
-def _lines(row: Row) -> list[Line]:
-    return parse(unpack(row.body))
-
-
-def _position(row: Row, wanted: Line) -> int:
-    """Which reading of the row (1 the first) the single field of `wanted` is."""
-    position = 0
-    for line in _lines(row):
-        for field in line.fields:
-            position += 1
-            if line.series == wanted.series and line.time == wanted.time and field == wanted.fields[0]:
-                return position
-    raise ValueError(f"not in row {row.id}: {wanted.series}")
+def _numbered(row: Row) -> Iterator[tuple[int, Line]]:
+    """The row's lines, each with the sequence number of its first reading."""
+    sequence = row.after + 1
+    for line in parse(unpack(row.body)):
+        yield sequence, line
+        sequence += len(line.fields)

@@ -14,6 +14,7 @@ import pytest
 from drivers.reading import Quantity, Readings, Source, quantities
 from edge_agent.config import Influx
 from edge_agent.demo_servers import InfluxDB, VictoriaMetrics, wait_until
+from edge_agent.journal import Settled
 from edge_agent.lines import Encoder
 from edge_agent.sinks import SinkDown, TooLarge
 from edge_agent.sinks.influx import InfluxSink
@@ -75,10 +76,10 @@ def _victoria(server: VictoriaMetrics, name: str) -> dict[int, float]:
     return {stamp: value for one in series for stamp, value in zip(one.timestamps, one.values, strict=True)}
 
 
-def send(settings: Influx, *rows: Row, only: tuple[str, ...] = ()) -> object:
+def send(settings: Influx, *rows: Row, only: tuple[str, ...] = ()) -> Settled:
     """Send rows through a sink made for this."""
 
-    async def main() -> object:
+    async def main() -> Settled:
         sink = InfluxSink("centre", settings, only)
         try:
             return await sink.send(rows)
@@ -206,7 +207,30 @@ def test_server_that_asks_to_wait_is_heard() -> None:
 def test_batch_that_is_too_large_is_said_so() -> None:
     """413 asks for less at once."""
     with answering(413, b"Request Entity Too Large") as settings, pytest.raises(TooLarge):
+        send(settings, row(2, at(0)), row(4, at(1)))
+
+
+def test_single_row_that_is_too_large_does_not_block_the_sink() -> None:
+    """It is sent in parts; what is too large even alone is held with the server's words."""
+    with answering(413, b"Request Entity Too Large") as settings:
+        settled = send(settings, row(4, at(0), at(1)))
+    assert settled.delivered == 0
+    assert [held.sequence for held in settled.held] == [1, 2, 3, 4]
+
+
+def test_redirect_is_not_followed() -> None:
+    """A POST that became a GET elsewhere would look like a refusal of every reading."""
+    with answering(301, Location="http://127.0.0.1:9/") as settings, pytest.raises(SinkDown) as down:
         send(settings, row(2, at(0)))
+    assert down.value.what == "not_a_database"
+
+
+def test_certificate_file_that_is_missing_is_named(tmp_path: Path) -> None:
+    """Nothing is sent, and the sentence says which file."""
+    ca = tmp_path / "missing.crt"
+    with answering(204) as settings, pytest.raises(SinkDown) as down:
+        send(settings.model_copy(update={"ca": ca}), row(2, at(0)))
+    assert (down.value.what, down.value.facts) == ("files", {"where": str(ca)})
 
 
 def test_secret_that_is_missing_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -98,3 +98,19 @@ def test_different_readings_stamped_alike_by_the_device_are_both_kept() -> None:
     stamps = Stamps({})
     times = [stamps.rise(SERIES, readings(value, 2.0, time=9000, stamped=True)) for value in (1.0, 1.5, 1.0, 1.5, 2.5)]
     assert [each.time if each else None for each in times] == [9000, 9001, None, None, 9002]
+
+
+def test_late_readings_stamped_alike_are_both_kept() -> None:
+    """History that comes late is told apart like what is new."""
+    stamps = Stamps({})
+    order = [(9000, 1.0), (7000, 1.0), (7000, 2.0), (7000, 1.0)]
+    given_ = [stamps.rise(SERIES, readings(value, 2.0, time=time, stamped=True)) for time, value in order]
+    assert [each.time if each else None for each in given_] == [9000, 7000, 7001, None]
+
+
+def test_device_whose_clock_stands_still_loses_no_changing_value() -> None:
+    """Its readings follow each other by milliseconds, and memory stays bounded."""
+    stamps = Stamps({})
+    given_ = [stamps.rise(SERIES, readings(float(n), 2.0, time=9000, stamped=True)) for n in range(100)]
+    times = [each.time for each in given_ if each]
+    assert times == list(range(9000, 9100))

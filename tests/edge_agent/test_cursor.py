@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_agent.cursor import Cursor
+from edge_agent.cursor import MOST_RANGES, Cursor
 from edge_agent.journal import lane
 
 RANGES = st.lists(st.tuples(st.integers(0, 60), st.integers(1, 20)).map(lambda r: (r[0], r[0] + r[1])), max_size=12)
@@ -29,21 +29,33 @@ def test_settling_in_any_order_is_the_same_as_a_set_of_numbers(ranges: list[tupl
 
 def test_lane_without_backlog_is_the_oldest_gap() -> None:
     """When little waits it goes out in order."""
-    assert lane(Cursor(low=10), 20, 20, 100) == (10, 20)
+    assert lane(Cursor(low=10), 20, 20, backlog=False) == (10, 20)
 
 
 def test_lane_after_an_outage_begins_with_the_newest() -> None:
-    """The rows of the last minute go first, then the oldest; new rows are always before the backlog."""
+    """The rows of the last minute go first, and from then on new rows take turns with the oldest."""
     cursor = Cursor(low=10)
-    assert lane(cursor, 1000, 990, 100) == (990, 1000)
+    assert lane(cursor, 1000, 990, backlog=False) == (990, 1000)
     cursor.settle(990, 1000)
-    assert lane(cursor, 1000, 1000, 100) == (10, 990)
-    assert lane(cursor, 1005, 1005, 100) == (1000, 1005)
-    cursor.settle(10, 110)
-    cursor.settle(1000, 1005)
-    assert lane(cursor, 1005, 1005, 100) == (110, 990)
+    assert lane(cursor, 1000, 1000, backlog=True) == (10, 990)
+    assert lane(cursor, 1000, 1000, backlog=False) == (10, 990)
+    assert lane(cursor, 1005, 1005, backlog=False) == (1000, 1005)
+    assert lane(cursor, 1005, 1005, backlog=True) == (10, 990)
+
+
+def test_lane_after_a_second_outage_begins_with_the_newest_again() -> None:
+    """While the first backlog still waits, a second one does not hold up what is new."""
+    cursor = Cursor(low=10, ranges=[(990, 1000)])
+    assert lane(cursor, 5000, 4990, backlog=False) == (4990, 5000)
+
+
+def test_lane_with_too_many_ranges_opens_no_further_one() -> None:
+    """What is kept of a sink is bounded, however often it comes and goes."""
+    cursor = Cursor(low=0, ranges=[(10 * n + 5, 10 * n + 10) for n in range(MOST_RANGES)])
+    assert lane(cursor, 10_000, 9_000, backlog=False) == (10 * MOST_RANGES, 10_000)
+    assert lane(cursor, 10_000, 9_000, backlog=True) == (0, 5)
 
 
 def test_lane_with_nothing_waiting_is_empty() -> None:
     """Nothing to send is an empty range at the top."""
-    assert lane(Cursor(low=7), 7, 7, 100) == (7, 7)
+    assert lane(Cursor(low=7), 7, 7, backlog=False) == (7, 7)

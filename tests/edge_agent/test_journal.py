@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import sqlite3
 from collections.abc import Callable, Coroutine
@@ -11,10 +12,11 @@ from pathlib import Path
 import pytest
 
 from drivers.reading import Readings, Reason, Source, Value, quantities
+from edge_agent.cursor import Cursor
 from edge_agent.journal import Journal, Settled
-from edge_agent.ledger import HOUR_MS
+from edge_agent.ledger import HOUR_MS, SinkState, pack_state
 from edge_agent.lines import parse
-from edge_agent.store import Held, NewerJournal, Store, unpack
+from edge_agent.store import MOST_HELD, Group, Held, NewerJournal, Store, unpack
 
 Q = quantities()
 STATION = Source("met-1", (Q["weather.temp_c"], Q["weather.rh_pct"]))
@@ -162,13 +164,14 @@ def test_commit_that_fails_is_tried_again_with_the_same_readings(tmp_path: Path)
 def test_full_journal_gives_up_the_oldest_and_says_how_many(tmp_path: Path) -> None:
     """At its size limit the journal goes on; what was given up undelivered is counted as thinned."""
     names = tuple(Q[f"power.{name}"] for name in ("voltage_l1_v", "voltage_l2_v", "current_l1_a", "power_w"))
-    noisy = Source("power-1", names)
+    noisy = [Source(f"power-{n}", names) for n in range(20)]
 
     async def work(kept: Journal) -> None:
         chance = random.Random(1)
         for n in range(400):
             values = [tuple(chance.uniform(0, 99) for _ in range(4)) for _ in range(100)]
-            await put(kept, *[Readings(noisy, NOW + 1000 * n + i, n, v) for i, v in enumerate(values)])
+            hour = NOW + HOUR_MS * (n // 10)  # the ledger grows too, and must find room to count what is given up
+            await put(kept, *[Readings(noisy[i % 20], hour + 1000 * n + i, n, v) for i, v in enumerate(values)])
         stat = await kept.stat()
         assert stat.thinned > 0
         assert stat.last_id == 400 * 400
@@ -293,7 +296,7 @@ def test_new_sink_begins_with_the_oldest_row_there_is(tmp_path: Path) -> None:
 
 
 def test_live_rows_go_first_after_an_outage(tmp_path: Path) -> None:
-    """With more waiting than a batch, the newest rows are taken before the oldest, then the oldest in order."""
+    """With more waiting than a batch, the newest rows go first and take turns with the oldest, each row once."""
 
     async def work(kept: Journal) -> None:
         for n in range(6):
@@ -308,6 +311,151 @@ def test_live_rows_go_first_after_an_outage(tmp_path: Path) -> None:
             kept.settle("centre", rows, Settled(2 * len(rows)))
             if kept.waiting("centre") == 0:
                 break
-        assert taken == [[10], [12], [2], [4], [6], [8]]
+        assert taken == [[10], [2], [12], [4], [6], [8]]
 
     run(work, lambda: journal(tmp_path))
+
+
+def test_commits_one_after_the_other_acknowledge_only_what_is_on_disk(tmp_path: Path) -> None:
+    """A question that commits too never overtakes a commit that still waits for the disk."""
+
+    async def work(kept: Journal) -> None:
+        blocker = sqlite3.connect(tmp_path / "journal.db", timeout=0)
+        blocker.execute("BEGIN IMMEDIATE")
+        first = put(kept, at(0))
+        asked = asyncio.ensure_future(kept.ledger(0))
+        second = put(kept, at(1))
+        await asyncio.sleep(0.2)
+        assert not first.done()
+        assert not second.done()
+        blocker.rollback()
+        await asyncio.gather(first, second, asked)
+        assert (await kept.stat()).readings == 4
+
+    run(work, lambda: journal(tmp_path))
+
+
+def test_acknowledgement_that_fails_keeps_the_others_from_nothing(tmp_path: Path) -> None:
+    """A fault of whoever waits is logged; the next one hears of its readings, and commits go on."""
+
+    def broken() -> None:
+        raise RuntimeError("no")
+
+    async def work(kept: Journal) -> None:
+        kept.put([at(0)], broken)
+        await put(kept, at(1))
+        await put(kept, at(2))
+
+    run(work, lambda: journal(tmp_path))
+
+
+def test_commit_whose_sync_failed_is_stored_once(tmp_path: Path) -> None:
+    """After an error the file may hold the rows all the same: they are not put in a second time."""
+    kept = store(tmp_path)
+    group = Group()
+    group.add(at(0))
+    kept.commit(group)
+    kept.last_id = 0  # as if the commit had been reported as failed
+    kept.reopen()
+    kept.commit(group)
+    assert kept.stat().readings == 2
+    kept.close()
+
+
+def test_file_that_cannot_be_opened_again_is_tried_until_it_can(tmp_path: Path) -> None:
+    """While the folder is away nothing is acknowledged and nothing is lost."""
+
+    async def work(kept: Journal) -> None:
+        await put(kept, at(0))
+        blocker = sqlite3.connect(tmp_path / "journal.db", timeout=0)
+        blocker.execute("BEGIN IMMEDIATE")
+        kept._store._db.execute("PRAGMA busy_timeout=50")
+        away = tmp_path.with_name(tmp_path.name + "-away")
+        os.rename(tmp_path, away)
+        committed = put(kept, at(1))
+        await asyncio.sleep(1.5)
+        assert not committed.done()
+        os.rename(away, tmp_path)
+        blocker.rollback()
+        await committed
+        assert (await kept.stat()).readings == 4
+
+    run(work, lambda: journal(tmp_path))
+
+
+def test_sinks_change_while_others_settle(tmp_path: Path) -> None:
+    """A sink that goes on keeps what it settles meanwhile; the one that is gone may still settle without harm."""
+
+    async def work(kept: Journal) -> None:
+        await put(kept, at(0))
+        rows = await kept.take("a", 10, 1 << 20)
+        changing = asyncio.ensure_future(kept.adopt({"a": ALL}))
+        await asyncio.sleep(0)
+        kept.settle("a", rows, Settled(2))
+        await changing
+        assert (kept.waiting("a"), kept.states["a"].delivered) == (0, 2)
+        await put(kept, at(1))
+
+    run(work, lambda: journal(tmp_path, a=ALL, b=ALL))
+
+
+def test_what_a_sink_takes_changes_and_the_counts_stay_exact(tmp_path: Path) -> None:
+    """What was settled is counted by the choice of its time, what follows by the new one."""
+
+    async def first(kept: Journal) -> None:
+        await put(kept, at(0))
+        kept.settle("centre", await kept.take("centre", 10, 1 << 20), Settled(2))
+
+    async def second(kept: Journal) -> None:
+        await put(kept, at(1))
+        kept.settle("centre", await kept.take("centre", 10, 1 << 20), Settled(0, 2))
+        row = (await kept.ledger(0))[NOW // HOUR_MS, "met-1"]
+        assert (row["delivered:centre"], row["excluded:centre"]) == (2, 2)
+
+    run(first, lambda: journal(tmp_path, centre=ALL))
+    run(second, lambda: journal(tmp_path, centre=("water",)))
+
+
+def test_history_goes_when_it_is_old_and_delivered(tmp_path: Path) -> None:
+    """Only the oldest run of rows that every sink has, and only as far as the age reaches."""
+
+    async def work(kept: Journal) -> None:
+        for n in range(4):
+            await put(kept, at(n))
+        rows = kept._store.rows(0, 6, 1000, 1 << 20)
+        kept.settle("centre", rows, Settled(6))
+
+    run(work, lambda: journal(tmp_path))
+    kept = store(tmp_path)
+    assert kept.trim(0, ["centre"]) == 0
+    assert kept.trim(10**15, ["centre", "not saved yet"]) == 0
+    assert kept.trim(10**15, ["centre"]) == 3
+    assert kept.stat().readings == 2
+    kept.close()
+
+
+def test_refused_readings_are_bounded_and_each_is_counted_once(tmp_path: Path) -> None:
+    """The oldest make room after the ledger has counted them; the same one refused again is the same."""
+    kept = store(tmp_path)
+    for round_ in range(2):
+        for n in range(3):
+            group = Group()
+            group.held = [Held("a", 1, 1 + n * 6000 + i, "met-1", "weather", 1, "l", "w") for i in range(6000)]
+            group.states = {"a": pack_state(SinkState(cursor=Cursor(low=5)))}
+            kept.commit(group)
+            kept.ledger.fold(0)
+        assert MOST_HELD <= kept.stat().quarantined <= MOST_HELD + 6000, round_
+    kept.close()
+
+
+def test_damaged_row_does_not_keep_the_journal_from_opening(tmp_path: Path) -> None:
+    """Its stamps are not known, the others are."""
+
+    async def work(kept: Journal) -> None:
+        await put(kept, at(0))
+        await put(kept, at(1, 4.0, source=LEVEL))
+
+    run(work, lambda: journal(tmp_path))
+    with sqlite3.connect(tmp_path / "journal.db") as file:
+        file.execute("UPDATE blobs SET body = x'1f8b0800' WHERE id = 2")
+    assert store(tmp_path).last_stamps() == {"water,site=cl-02,sensor=water-1": NOW + 1}
