@@ -12,7 +12,7 @@ import struct
 from collections.abc import Callable, Iterable, Sequence
 from decimal import Decimal
 from itertools import pairwise
-from operator import itemgetter, mul, truediv
+from operator import call, itemgetter, mul, truediv
 from typing import Any
 
 import msgspec
@@ -143,7 +143,7 @@ class _Layer:
         if self._in_order:
             body = self._words.pack(*self._in_order(self._words.unpack(body)))
         raw = self._unpack(body)
-        values = [convert(number, by) for convert, number, by in zip(self._functions, raw, self._operands, strict=True)]
+        values = list(map(call, self._functions, raw, self._operands))
         faults: dict[int, Reason] = {}
         if self._may_fail:
             faults = {i: Reason.decode for i, value in enumerate(values) if value is None}

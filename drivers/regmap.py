@@ -81,6 +81,8 @@ class RegisterMap:
         for i, cast in self._casts:
             if (value := values[i]) is not None:
                 values[i] = cast(value)
+        if not faults:
+            return tuple([Readings(each.source, time, mono, each.pick(values), polls=polls) for each in self._shapes])
         return tuple(
             Readings(each.source, time, mono, each.pick(values), _own(faults, each.place), polls=polls)
             for each in self._shapes
@@ -121,8 +123,6 @@ def _shape(source: Source, mine: list[Register], rows: list[Register]) -> _Shape
 
 def _own(faults: Mapping[int, Reason], place: Mapping[int, int]) -> Mapping[int, Reason]:
     """The faults of one source, by its own index."""
-    if not faults:
-        return NO_FAULTS
     return {place[i]: reason for i, reason in faults.items() if i in place} or NO_FAULTS
 
 
