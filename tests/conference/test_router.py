@@ -1,0 +1,122 @@
+"""Who is seen where, at which layer, and who speaks."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from conference.router import Budget, Feed, Layer, Speakers, View, choose_layers, place, place_audio, wanted_feeds
+
+FEEDS = [Feed(10, 1), Feed(20, 2), Feed(30, 3), Feed(31, 3, screen=True), Feed(40, 4)]
+THREE = (Layer(100_000, 180), Layer(400_000, 360), Layer(1_200_000, 720))
+
+
+def ids(viewer: int, spotlight: int | None = None, recent: tuple[int, ...] = (), slots: int = 6) -> list[int]:
+    return [feed.id for feed in wanted_feeds(viewer, FEEDS, spotlight, recent, slots)]
+
+
+def test_stage_goes_to_spotlight_then_screen_then_speaker() -> None:
+    """The chair's choice beats a shared screen, which beats the speaker, who beats the rest; never oneself."""
+    assert ids(1, spotlight=4)[0] == 40
+    assert ids(1, recent=(2,))[:2] == [31, 20]
+    assert ids(3, recent=(4, 2)) == [40, 20, 10]
+    assert ids(4, spotlight=4, recent=(2,))[0] == 31
+
+
+@given(
+    st.lists(st.one_of(st.none(), st.integers(1, 9)), min_size=6, max_size=6),
+    st.lists(st.integers(1, 9), unique=True, max_size=6),
+    st.integers(1, 6),
+)
+def test_pictures_stay_in_their_slots(before: list[int | None], wanted: list[int], slots: int) -> None:
+    """Every wanted picture gets one slot, the first the stage, and one that was a thumbnail stays where it was."""
+    wanted = wanted[:slots]
+    placed = place(before, wanted, slots)
+    assert len(placed) == slots
+    assert sorted(feed for feed in placed if feed is not None) == sorted(wanted)
+    assert not wanted or placed[0] == wanted[0]
+    for at in range(1, slots):
+        if before[at] in wanted[1:] and before.index(before[at], 1) == at:
+            assert placed[at] == before[at]
+
+
+@given(st.lists(st.integers(1, 9), unique=True, max_size=3), st.lists(st.integers(1, 9), unique=True))
+def test_voices_stay_in_their_slots(before: list[int], wanted: list[int]) -> None:
+    """Who is heard and stays wanted keeps the slot; free slots are filled."""
+    wanted = wanted[:3]
+    placed = place_audio(before, wanted, 3)
+    assert all(placed[at] == feed for at, feed in enumerate(before) if feed in wanted)
+    assert {feed for feed in placed if feed} == set(wanted)
+
+
+def test_speaker_needs_to_be_louder_for_a_while() -> None:
+    """A cough does not take the stage; a lasting voice does; silence leaves it where it was."""
+    speakers = Speakers()
+    for step in range(10):
+        speakers.update({1: 20, 2: 127}, step / 10)
+    assert speakers.recent == [1]
+    speakers.update({1: 22, 2: 10}, 1.0)
+    assert speakers.recent == [1]
+    for step in range(11, 40):
+        speakers.update({1: 127, 2: 20}, step / 10)
+    assert speakers.recent == [2, 1]
+    for step in range(40, 60):
+        speakers.update({1: 127, 2: 127}, step / 10)
+    assert speakers.recent == [2, 1]
+    speakers.forget(2)
+    assert speakers.recent == [1]
+
+
+def test_chair_is_always_heard() -> None:
+    """The three loudest are heard, and the chair takes one of the places even when silent."""
+    speakers = Speakers()
+    for step in range(10):
+        speakers.update({1: 127, 2: 30, 3: 25, 4: 20}, step / 10)
+    assert speakers.loudest(3, [1], []) == [1, 4, 3]
+    assert speakers.loudest(3, [], [2]) == [4, 2, 3] or speakers.loudest(3, [], [2])[0] in (2, 4)
+
+
+def test_layers_follow_size_and_budget() -> None:
+    """A large view gets a high layer, a small one a low layer, a hidden one none; a thin line pauses the last ones."""
+    stage, thumb, hidden = View(720, THREE), View(150, THREE), View(0, THREE)
+    assert choose_layers(5_000_000, [stage, thumb, hidden], []) == [2, 0, None]
+    assert choose_layers(700_000, [stage, thumb], []) == [1, 0]
+    assert choose_layers(150_000, [stage, thumb], []) == [0, None]
+    assert choose_layers(50_000, [stage, thumb], []) == [None, None]
+    assert choose_layers(5_000_000, [View(720, (Layer(0, 180), Layer(300_000, 360)))], []) == [1]
+
+
+@given(
+    st.integers(0, 5_000_000),
+    st.lists(st.tuples(st.integers(0, 1080), st.lists(st.integers(0, 2_000_000), max_size=3)), max_size=8),
+)
+def test_layers_never_exceed_the_budget(budget: int, shapes: list[tuple[int, list[int]]]) -> None:
+    """The chosen layers together stay within the budget and are being sent."""
+    views = [View(h, tuple(Layer(b, 180 << i) for i, b in enumerate(sorted(rates)))) for h, rates in shapes]
+    chosen = choose_layers(budget, views, [])
+    spent = sum(views[at].layers[layer].bitrate for at, layer in enumerate(chosen) if layer is not None)
+    assert spent <= budget
+    assert all(views[at].layers[layer].bitrate for at, layer in enumerate(chosen) if layer is not None)
+
+
+def test_layer_does_not_swing_at_the_edge() -> None:
+    """Going up needs a fifth to spare, staying does not."""
+    view = View(360, THREE)
+    assert choose_layers(410_000, [view], [0]) == [0]
+    assert choose_layers(410_000, [view], [1]) == [1]
+    assert choose_layers(520_000, [view], [0]) == [1]
+
+
+def test_budget_falls_at_once_and_rises_slowly() -> None:
+    """An estimate near what is sent is believed; one far above says nothing of the line; loss steps down."""
+    budget = Budget(4_000_000)
+    budget.estimate(900_000, 800_000)
+    assert budget.bitrate == 900_000
+    budget.estimate(1_500_000, 800_000)
+    assert budget.bitrate == 1_500_000
+    budget.loss(0.3, 1_000_000)
+    assert budget.bitrate == 850_000
+    before = budget.bitrate
+    budget.loss(0.0, 800_000)
+    assert before < budget.bitrate < 1.1 * before
+    for _ in range(200):
+        budget.loss(0.5, 60_000)
+    assert budget.bitrate == Budget.FLOOR
