@@ -22,6 +22,7 @@ _TOKEN = re.compile(r"[A-Za-z0-9+/_.:-]{1,256}")
 
 KNOWN_EXTENSIONS = (rtp.MID, rtp.RID, rtp.REPAIRED_RID, rtp.AUDIO_LEVEL, rtp.SEND_TIME)
 OPUS, VP8, H264 = "opus", "VP8", "H264"
+_SPELLING = {name.lower(): name for name in (OPUS, VP8, H264)}
 _H264_PROFILES = ("42e0", "4200")
 """Constrained baseline and baseline, the profiles that every browser decodes (RFC 7742 5)."""
 
@@ -184,6 +185,7 @@ def _codecs(attributes: dict[str, list[str]], order: list[str]) -> tuple[Codec, 
         match = re.fullmatch(r"(\d{1,3}) ([\w-]{1,32})/(\d{1,6})(?:/(\d))?", value)
         if match and int(match[1]) < 128:
             pt, name, clock, channels = match.groups()
+            name = _SPELLING.get(name.lower(), name)
             found[pt] = Codec(int(pt), name, int(clock), int(channels or 1), params.get(pt, {}))
     return tuple(found[pt] for pt in dict.fromkeys(order) if pt in found)
 
@@ -233,16 +235,16 @@ def usable(section: Section, preferred: Sequence[str] = (VP8, H264)) -> tuple[Co
     names = (OPUS,) if section.kind == "audio" else preferred
     chosen = []
     for name in names:
-        fitting = [codec for codec in section.codecs if codec.name.lower() == name.lower() and _fits(codec)]
+        fitting = [codec for codec in section.codecs if codec.name == name and _fits(codec)]
         fitting.sort(key=lambda codec: codec.params.get("profile-level-id", "42e0")[:4].lower() != "42e0")
         chosen += fitting[:1]
     return tuple(chosen)
 
 
 def _fits(codec: Codec) -> bool:
-    if codec.name.lower() == "opus":
+    if codec.name == OPUS:
         return codec.clock == 48000
-    if codec.name.lower() != "h264":
+    if codec.name != H264:
         return codec.clock == 90000
     profile = codec.params.get("profile-level-id", "42000a").lower()
     return codec.params.get("packetization-mode") == "1" and profile[:4] in _H264_PROFILES
@@ -334,7 +336,7 @@ def _section_body(section: Section, slots: Mapping[str, Slot], preferred: Sequen
 
 
 def _codec_lines(codec: Codec) -> list[str]:
-    if codec.name.lower() == "opus":
+    if codec.name == OPUS:
         return [f"a=rtpmap:{codec.pt} opus/48000/2", f"a=fmtp:{codec.pt} minptime=10;useinbandfec=1;usedtx=1"]
     lines = [f"a=rtpmap:{codec.pt} {codec.name}/{codec.clock}"]
     if codec.params:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import ipaddress
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 RoomName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,39}$")]
 
@@ -81,6 +82,15 @@ class Settings(_Block):
     """Cipher offered first: `gcm` where the processor has AES instructions, `cm` on a Pi 4."""
     schedule: tuple[Meeting, ...] = ()
     limits: Limits = Limits()
+
+    @field_validator("listen")
+    @classmethod
+    def _an_address(cls, listen: str) -> str:
+        host, _, port = listen.rpartition(":")
+        ipaddress.ip_address(host.strip("[]"))
+        if int(port) > 65_535:
+            raise ValueError("no such port")
+        return listen
 
     @model_validator(mode="after")
     def _cert_with_key(self) -> Settings:
