@@ -21,6 +21,8 @@ HEADER_TIME = 5.0
 """Seconds for the TLS handshake, and again from there to the end of the first request's headers."""
 MAX_BYTES = 262_144
 """What a connection may send in all, unless it became a WebSocket."""
+_MAX_SILENT = 20
+"""Connections from one address that have not said a whole request yet."""
 _MAX_HEADER = 16_384
 _MAX_PIPELINED = 16
 _PAUSE = 0.5
@@ -44,7 +46,8 @@ class Gate:
 
     def enter(self, connection: socket.socket, address: str) -> bool:
         """Whether one more may come in; it is counted then. When all places are taken the oldest silent one goes."""
-        if self._open[address] >= self._per_address or self._talking >= self._limit:
+        silent = sum(1 for other in self._silent.values() if other == address)
+        if self._open[address] >= self._per_address or silent >= _MAX_SILENT or self._talking >= self._limit:
             self.refused += 1
             return False
         if self._talking + len(self._silent) >= self._limit:

@@ -25,7 +25,9 @@ TICK = 0.025
 """Seconds between turns of the clock."""
 _ROOM_TURNS, _FULL_TURNS, _SECOND_TURNS, _QUALITY_TURNS = 4, 20, 40, 80
 _MAX_LAG = 0.2
-"""Seconds of loop lag, 99th percentile, above which nobody new is admitted."""
+"""Seconds of loop lag, 99th percentile, above which nobody new is admitted …"""
+_LAG_SHARE = 0.25
+"""… unless so few packets (share of the limit) go out that the lag cannot come from the meetings."""
 
 log = logging.getLogger(__name__)
 
@@ -103,7 +105,8 @@ class Meetings:
     def _must_have_place(self) -> None:
         limits = self.settings.limits
         inside = sum(len(room.members) for room in self.rooms.values())
-        busy = self.load.packets_per_second >= limits.packets_per_second or self.load.lag_ms > _MAX_LAG * 1000
+        share = self.load.packets_per_second / limits.packets_per_second
+        busy = share >= 1 or (share > _LAG_SHARE and self.load.lag_ms > _MAX_LAG * 1000)
         if inside >= limits.clients or busy:
             raise Refused("full", retry=30)
 

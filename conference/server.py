@@ -182,7 +182,7 @@ async def run(settings: Settings, ready: Callable[[int], None] = lambda _port: N
     gate = guard.Gate(settings.limits.connections, settings.limits.connections_per_address)
     listening = _listen(settings.host, meetings.mux.port)
     runner = web.AppRunner(
-        Server(settings, meetings, gate).app(), access_log=None, keepalive_timeout=15, handler_cancellation=True
+        Server(settings, meetings, gate).app(), access_log=None, keepalive_timeout=10, handler_cancellation=True
     )
     await runner.setup()
     log.info("meeting open port=%d addresses=%s", meetings.mux.port, ",".join(addresses))

@@ -49,7 +49,8 @@ class Limits(_Block):
     """What all viewers of one room are sent at most."""
     connections: Annotated[int, Field(ge=10)] = 300
     """Open TCP connections."""
-    connections_per_address: Annotated[int, Field(ge=2)] = 20
+    connections_per_address: Annotated[int, Field(ge=2)] = 80
+    """A browser opens up to seven, and a whole office may come from one address."""
 
 
 class Settings(_Block):
