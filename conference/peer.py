@@ -273,9 +273,9 @@ class Peer:
                 case rtcp.SenderReport(ssrc=ssrc, ntp=ntp, reports=reports):
                     if ssrc in self._streams:
                         self._streams[ssrc].sender_report(ntp, now)
-                    self._reported(reports)
+                    self._reported(reports, now)
                 case rtcp.ReceiverReport(reports=reports):
-                    self._reported(reports)
+                    self._reported(reports, now)
                 case rtcp.Nack(ssrc=ssrc, seqs=seqs):
                     self.stats.nacks += 1
                     if ssrc in self._by_ssrc:
@@ -287,11 +287,11 @@ class Peer:
                         slot.source.request_key(now)
                 case rtcp.Estimate(bitrate=bitrate):
                     self.stats.estimate = bitrate
-                    self.line.estimate(bitrate, self._sent_rate())
+                    self.line.estimate(bitrate, self._sent_rate(), now)
                 case rtcp.Bye():
                     pass  # a stream that ended shows by its silence
 
-    def _reported(self, reports: tuple[rtcp.Report, ...]) -> None:
+    def _reported(self, reports: tuple[rtcp.Report, ...], now: float) -> None:
         worst = -1.0
         for report in reports:
             slot = self._by_ssrc.get(report.ssrc)
@@ -304,7 +304,7 @@ class Peer:
                 passed = (rtcp.ntp_time(time.time()) >> 16) - report.last_sr - report.delay & 0xFFFFFFFF
                 self.round_trip = passed / 65536 if passed < 10 * 65536 else self.round_trip
         if worst >= 0:
-            self.line.loss(worst, self._sent_rate())
+            self.line.loss(worst, self._sent_rate(), now)
 
     def _sent_rate(self) -> int:
         return sum(slot.bitrate for slot in self._slots.values())
@@ -331,6 +331,7 @@ class Peer:
             self.close()
         if self._srtp is None:
             return
+        self.line.rise(now)
         streams = [stream for stream in self._streams.values() if stream.live(now)]
         for stream in self._streams.values():
             stream.count(now)

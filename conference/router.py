@@ -148,12 +148,13 @@ def choose_layers(budget: int, views: Sequence[View], present: Sequence[int | No
     """
     chosen: list[int | None] = []
     left = float(budget)
-    for view in views:
+    for at, view in enumerate(views):
         lowest = next((i for i, layer in enumerate(view.layers) if layer.bitrate), None)
         cost = view.layers[lowest].bitrate if lowest is not None else 0
-        fits = view.height > 0 and lowest is not None and cost <= left
+        on = at < len(present) and present[at] is not None
+        fits = view.height > 0 and lowest is not None and cost * (0.5 if on else 1.0) <= left
         chosen.append(lowest if fits else None)
-        left -= cost if fits else 0
+        left = max(0.0, left - cost) if fits else left
     for at, view in enumerate(views):
         best = chosen[at]
         if best is None:
@@ -172,29 +173,55 @@ def choose_layers(budget: int, views: Sequence[View], present: Sequence[int | No
 
 
 class Budget:
-    """What a viewer's line carries, from its estimates and its losses; starts generous, falls at once, rises slowly."""
+    """What a viewer's line carries: generous at first, falls on lasting evidence, rises slowly and later each time."""
 
     FLOOR, CEILING = 50_000, 20_000_000
     """Bits per second."""
+    PATIENCE = 1.5
+    """Seconds that estimates must stay below what is sent before they are believed."""
+    RISE = 1.08
+    """Growth per second."""
+    HOLD, LONGEST_HOLD = 4.0, 60.0
+    """Seconds without growth after a fall; doubled by every further fall."""
 
     def __init__(self, ceiling: int = CEILING) -> None:
         """Assume the ceiling until told otherwise."""
         self.ceiling = ceiling
         self.bitrate = ceiling
-        self._estimate = ceiling
+        self._below_since: float | None = None
+        self._lossy = False
+        self._hold = self.HOLD
+        self._held_until = 0.0
 
-    def estimate(self, bitrate: int, sent: int) -> None:
+    def estimate(self, bitrate: int, sent: int, now: float) -> None:
         """An REMB came while `sent` bits per second went out.
 
-        A browser's estimate grows only up to 1.5 times of what it receives: far below that it says nothing of the line.
+        A browser's estimate follows what it receives, so one above that says nothing of the line.
         """
-        limited = bitrate < 1.4 * sent
-        self._estimate = bitrate if limited else self.ceiling
-        self.bitrate = max(self.FLOOR, min(self.ceiling, bitrate if limited else max(bitrate, self.bitrate)))
+        if bitrate >= 0.95 * sent:
+            self._below_since = None
+        elif self._below_since is None:
+            self._below_since = now
+        elif now - self._below_since >= self.PATIENCE:
+            self._below_since = None
+            self._fall(bitrate, now)
 
-    def loss(self, fraction: float, sent: int) -> None:
-        """A receiver report says that this share of packets was lost: above 10 % step down, below 2 % step up."""
-        if fraction > 0.1:
-            self.bitrate = max(self.FLOOR, int(min(self.bitrate, sent or self.bitrate) * (1 - fraction / 2)))
-        elif fraction < 0.02:
-            self.bitrate = min(self.ceiling, self._estimate, int(self.bitrate * 1.08) + 1000)
+    def loss(self, fraction: float, sent: int, now: float) -> None:
+        """A receiver report says that this share of packets was lost: two above 10 % in a row step down."""
+        if fraction > 0.1 and self._lossy:
+            self._fall(int(min(self.bitrate, sent or self.bitrate) * (1 - fraction / 2)), now)
+        self._lossy = fraction > 0.1
+
+    def rise(self, now: float) -> None:
+        """Once a second."""
+        if now >= self._held_until and not self._lossy and self._below_since is None:
+            self.bitrate = min(self.ceiling, int(self.bitrate * self.RISE))
+        if now >= self._held_until + self.LONGEST_HOLD:
+            self._hold = self.HOLD
+
+    def _fall(self, bitrate: int, now: float) -> None:
+        if bitrate >= self.bitrate:
+            return
+        self.bitrate = max(self.FLOOR, bitrate)
+        self._held_until = now + self._hold
+        self._hold = min(self.LONGEST_HOLD, self._hold * 2)
