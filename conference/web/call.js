@@ -18,6 +18,7 @@ export class Call extends EventTarget {
     this.heights = [];
     this.tries = 0;
     this.lostAt = 0;
+    this.blocked = false;
     this.connect();
   }
 
@@ -49,6 +50,7 @@ export class Call extends EventTarget {
 
   async welcomed(welcome) {
     this.seat = welcome.seat;
+    this.blocked = this.tries > 2; // the box answers, yet media has not come through for a while
     this.welcome = welcome;
     await this.offer(welcome);
     this.tellState();
@@ -87,6 +89,7 @@ export class Call extends EventTarget {
     clearTimeout(this.timer);
     this.tries = 0;
     this.lostAt = 0;
+    this.blocked = false;
     this.set("open");
     clearInterval(this.counting);
     this.counting = setInterval(() => this.count(), 5000);

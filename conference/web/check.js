@@ -88,7 +88,7 @@ export function checkScreen(screen, { name, fixed, back, join }) {
   function speaker() {
     const play = el("button", {}, t("check.speaker_play"));
     play.onclick = async () => {
-      await chime(localStorage.getItem("device.output"));
+      await chime(localStorage.getItem("chosen.output"));
       rows.speaker.set("wait", t("check.speaker_ask"),
         el("button", { onclick: () => rows.speaker.set("ok", t("check.speaker_ok")) }, t("check.speaker_yes")),
         el("button", { onclick: () => rows.speaker.set("bad", t("check.speaker_help"), play) }, t("check.speaker_no")),
@@ -121,7 +121,7 @@ export function checkScreen(screen, { name, fixed, back, join }) {
       const options = found.filter((device) => device.kind === kind)
         .map((device, at) => el("option", { value: device.deviceId }, device.label || `${t(`check.${id}`)} ${at + 1}`));
       const select = el("select", { id: `choose-${id}` }, ...options);
-      select.value = localStorage.getItem(`device.${id}`) ?? select.value;
+      select.value = localStorage.getItem(`chosen.${id}`) ?? select.value;
       select.onchange = () => {
         remember(id, select.value);
         again[id]();
@@ -139,8 +139,8 @@ export function checkScreen(screen, { name, fixed, back, join }) {
       devices,
       el("label", { for: "name" }, t("check.name")), input,
       el("p", {}, t("check.mic_note")),
-      problem, button,
-      el("button", { class: "big", onclick: () => { close(); back(); } }, t("check.back")),
+      el("div", { class: "dock" }, problem, button),
+      el("button", { class: "big quiet", onclick: () => { close(); back(); } }, t("check.back")),
     ),
   );
   label();

@@ -1,9 +1,9 @@
 // Camera, microphone and speaker. Asked for separately, so that one missing device costs only itself.
 // A failure is an object {what, again}: a text id, and whether trying again can help.
 
-const remembered = (kind) => localStorage.getItem(`device.${kind}`) ?? "";
+const remembered = (kind) => localStorage.getItem(`chosen.${kind}`) ?? "";
 
-export const remember = (kind, id) => localStorage.setItem(`device.${kind}`, id);
+export const remember = (kind, id) => localStorage.setItem(`chosen.${kind}`, id);
 
 export const secure = () => window.isSecureContext && Boolean(navigator.mediaDevices?.getUserMedia);
 

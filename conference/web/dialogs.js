@@ -30,7 +30,7 @@ export async function soundDialog(screen, voices, call) {
   volume.oninput = () => voices.forEach((voice) => { voice.volume = volume.value / 100; });
   const box = open(screen, t("meet.sound"),
     el("label", { for: "volume" }, t("meet.volume")), volume,
-    el("div", { class: "pair" }, el("button", { onclick: () => chime(localStorage.getItem("device.output")) }, t("check.speaker_play"))),
+    el("div", { class: "pair" }, el("button", { onclick: () => chime(localStorage.getItem("chosen.output")) }, t("check.speaker_play"))),
     el("div", { class: "pair", id: "outputs" }),
     el("div", { class: "pair" }, el("button", { onclick: () => box.close() }, t("meet.close"))),
   );

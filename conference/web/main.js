@@ -13,10 +13,10 @@ let show = showHome;
 function readInvitation() {
   const token = new URLSearchParams(location.hash.slice(1)).get("t");
   if (token) history.replaceState(null, "", location.pathname);
-  const found = token ?? localStorage.getItem("device.ticket");
+  const found = token ?? localStorage.getItem("own.ticket");
   const claims = found && readClaims(found);
   if (!claims) return null;
-  if (claims.device) localStorage.setItem("device.ticket", found);
+  if (claims.device) localStorage.setItem("own.ticket", found);
   return { ticket: found, room: claims.room, name: claims.name };
 }
 
@@ -36,6 +36,7 @@ async function enter(wanted) {
 
 function go(next) {
   show = next;
+  document.body.classList.remove("in-meeting");
   document.getElementById("people-open").hidden = true;
   document.getElementById("help").hidden = !home.help_phone;
   document.getElementById("help").textContent = t("app.help", { phone: home.help_phone });

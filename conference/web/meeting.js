@@ -230,7 +230,7 @@ export function meetingScreen(screen, entry, tracks, home, ended) {
     cover.replaceChildren(el("div", {},
       el("h2", {}, t("lost.title")),
       el("p", {}, t("lost.seconds", { n: seconds })),
-      late ? el("p", {}, t("lost.blocked")) : "",
+      call.blocked ? el("p", {}, t("lost.blocked")) : "",
       late && home.help_phone ? el("p", {}, t("app.help", { phone: home.help_phone })) : "",
       late ? el("button", { onclick: () => call.connect() }, t("lost.now")) : "",
     ));
@@ -254,6 +254,7 @@ export function meetingScreen(screen, entry, tracks, home, ended) {
     for (const track of Object.values(call.tracks)) track?.stop();
   }
 
+  document.body.classList.add("in-meeting");
   screen.append(el("div", { class: "meeting" }, stage, thumbs, controls), cover);
   listen();
   paint();
