@@ -14,7 +14,7 @@ DOC = (Path(__file__).parents[2] / "docs" / "signalling.md").read_text()
 def documented(heading: str) -> dict[str, set[str]]:
     """Kind -> keys, from the table under a heading."""
     part = DOC.split(f"## {heading}\n")[1].split("\n## ")[0]
-    rows = re.findall(r"^\| `(\w+)` \| ([^|]*) \|", part, flags=re.MULTILINE)
+    rows = re.findall(r"^\| `(\w\w+)` \|([^|]*)\|", part, flags=re.MULTILINE)
     return {kind: set(re.findall(r"`(\w+)`", keys)) for kind, keys in rows}
 
 
