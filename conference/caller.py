@@ -139,6 +139,14 @@ class Caller:
         if self.srtp is not None:
             self.send(self.srtp.protect_rtcp(plain))
 
+    def _check(self, data: bytes) -> None:
+        """An answer to our check, or a check of an end that is not ICE-lite: that one is answered too."""
+        if stun.is_success(data, self._transaction):
+            self._answered.set()
+        check = stun.parse_request(data)
+        if check is not None and stun.signed_by(data, check, self.pwd.encode()):
+            self.send(stun.answer(check, self.pwd.encode(), self._remote))
+
     def _readable(self) -> None:
         with contextlib.suppress(BlockingIOError, ConnectionError):
             for _ in range(256):
@@ -155,7 +163,7 @@ class Caller:
             packet = rtp.parse(self.srtp.unprotect(data))
             if packet is not None:
                 self.on_rtp(packet, now)
-        elif data[0] < 4 and stun.is_success(data, self._transaction):
-            self._answered.set()
+        elif data[0] < 4:
+            self._check(data)
         elif 19 < data[0] < 64 and not self.handshake.full():
             self.handshake.put_nowait(data)

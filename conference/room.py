@@ -198,6 +198,9 @@ class Room:
         spoke = self.speakers.update(levels, now)
         self.dirty = self.dirty or spoke or full
         self.settle(now)
+        if spoke:
+            for viewer in self._viewers():
+                self._tell_slots(viewer)
 
     def settle(self, now: float) -> None:
         """Give every viewer what belongs in its slots now, and tell who was not told yet."""
