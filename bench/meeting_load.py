@@ -17,7 +17,6 @@ import contextlib
 import os
 import statistics
 import struct
-import subprocess
 import sys
 import tempfile
 import time
@@ -145,15 +144,16 @@ async def measure(name: str, pid: int, load: Load, seconds: float) -> Result:
 async def ours(publishers: int, viewers: int) -> AsyncIterator[tuple[int, Load]]:
     """A meeting in its own process with everybody connected."""
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-c", SERVER, folder]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-            try:
-                port = int(process.stdout.readline()) if process.stdout else 0
-                load = Load()
-                await _join(port, Tickets(Path(folder) / "meeting"), load, publishers, viewers)
-                yield process.pid, load
-            finally:
-                process.terminate()
+        pipe = asyncio.subprocess.PIPE
+        process = await asyncio.create_subprocess_exec(sys.executable, "-c", SERVER, folder, stdout=pipe)
+        try:
+            port = int(await process.stdout.readline()) if process.stdout else 0
+            load = Load()
+            await _join(port, Tickets(Path(folder) / "meeting"), load, publishers, viewers)
+            yield process.pid, load
+        finally:
+            process.terminate()
+            await process.wait()
 
 
 async def _join(port: int, tickets: Tickets, load: Load, publishers: int, viewers: int) -> None:
@@ -184,13 +184,13 @@ async def one(kind: str, publishers: int, viewers: int, seconds: float) -> Resul
 
 def table(results: list[Result]) -> str:
     """Medians, with the spread of the cost."""
-    lines = [f"{'server':<14} {'runs':>4} {'pkt/s':>7} {'CPU %':>6} {'us/pkt':>7} {'(min–max)':>12} {'p50 ms':>7} {'p99 ms':>7} {'MiB':>5}"]
+    lines = ["server         runs   pkt/s  CPU %  us/pkt    (min–max)  p50 ms  p99 ms   MiB"]
     costs = {}
     for name in dict.fromkeys(result.name for result in results):
         some = [result for result in results if result.name == name]
 
         def median(field: str, of: list[Result] = some) -> float:
-            return statistics.median(getattr(result, field) for result in of)
+            return float(statistics.median(getattr(result, field) for result in of))
 
         costs[name] = median("microseconds")
         low, high = min(r.microseconds for r in some), max(r.microseconds for r in some)
@@ -212,6 +212,8 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=1)
     parser.add_argument("--janus", action="store_true")
     asked = parser.parse_args()
+    if asked.janus:
+        janus.enter_namespace()
     kinds = ["edge", "janus", "janus default"] if asked.janus else ["edge"]
     results = [
         asyncio.run(one(kind, asked.publishers, asked.viewers, asked.seconds))

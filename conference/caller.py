@@ -13,9 +13,10 @@ import secrets
 import socket
 import time
 from collections.abc import Callable
+from typing import cast
 
 from conference import dtls, rtcp, rtp, sdp, stun
-from conference.mux import MAX_DATAGRAM
+from conference.mux import MAX_DATAGRAM, Path
 
 OPUS_TYPE, VP8_TYPE, H264_TYPE = 111, 96, 97
 LEVEL_ID, MID_ID, TIME_ID = 1, 4, 2
@@ -89,7 +90,8 @@ class Caller:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._answered.wait(), 0.2)
         # the path's part is played by this object: a queue of handshake datagrams and `send`
-        self._tunnel = await dtls.connect(self, self.certificate, remote.fingerprints, client=True)  # type: ignore[arg-type]
+        me, client = cast(Path, self), remote.setup != "active"
+        self._tunnel = await dtls.connect(me, self.certificate, remote.fingerprints, client=client)
         self.srtp = self._tunnel.srtp
 
     async def keep(self) -> None:

@@ -48,7 +48,10 @@ class Srtp:
     def protect(self, size: int) -> int:
         """Encrypt the first `size` bytes of `scratch` as RTP. The new size, or 0 when it cannot be."""
         _size[0] = size
-        return int(_size[0]) if lib.srtp_protect(self._send, _buffer, _size) == 0 else 0
+        if lib.srtp_protect(self._send, _buffer, _size):
+            return 0
+        protected: int = _size[0]
+        return protected
 
     def protect_rtcp(self, plain: bytes) -> bytes:
         """Encrypt a compound packet; empty when it cannot be."""

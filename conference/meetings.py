@@ -23,7 +23,7 @@ from conference.tickets import Codes, Refused, Tickets
 
 TICK = 0.025
 """Seconds between turns of the clock."""
-_ROOM_TURNS, _FULL_TURNS, _SECOND_TURNS, _QUALITY_TURNS = 4, 20, 40, 80
+_ROOM_TURNS, _SECOND_TURNS, _QUALITY_TURNS = 4, 40, 80
 _MAX_LAG = 0.2
 """Seconds of loop lag, 99th percentile, above which nobody new is admitted …"""
 _LAG_SHARE = 0.25
@@ -166,7 +166,7 @@ class Meetings:
                 peer.slow(now)
         for room in self.rooms.values():
             if turn % _ROOM_TURNS == 0:
-                room.tick(now, full=turn % _FULL_TURNS == 0)
+                room.tick(now, turn // _ROOM_TURNS)
             elif room.dirty:
                 room.settle(now)
         if turn % _SECOND_TURNS == 0:

@@ -7,6 +7,7 @@ the room asks the router who belongs in which slot and tells the members' client
 from __future__ import annotations
 
 import secrets
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 from conference import router
@@ -18,6 +19,10 @@ from conference.tickets import Refused, Role, Ticket
 GRACE = 30.0
 """Seconds a seat is kept after its connection was lost."""
 _LEADERS: tuple[Role, ...] = ("chair", "secretary")
+_VOICES = 4
+"""Audio slots of a client at most."""
+_WEIGH = 5
+"""Ticks over which the viewers are spread for weighing their layers."""
 _STAGE_HEIGHT, _THUMB_HEIGHT = 720, 180
 """Lines assumed until the page tells how large it shows a slot."""
 
@@ -73,6 +78,8 @@ class Room:
         self._site_bitrate = site_bitrate
         self._bitrate = bitrate
         self._ids = self._hands = 0
+        self._ranked: list[int] = []
+        """Members to be heard, most important first."""
         self.dirty = True
         """Something changed: `settle` should not wait for the next `tick`."""
         self._announce = True
@@ -189,25 +196,27 @@ class Room:
 
     # --- clock ------------------------------------------------------------------------------------------------------
 
-    def tick(self, now: float, *, full: bool = False) -> None:
-        """Ten times a second: seats, speaker, voices and pictures; `full` also weighs the layers anew."""
+    def tick(self, now: float, turn: int) -> None:
+        """Ten times a second: seats, speaker, voices, pictures; the layers of each viewer twice a second."""
         for member in list(self.members.values()):
             if member.away_since is not None and now - member.away_since > GRACE:
                 self.leave(member)
         levels = {m.id: self._level(m, now) for m in self.members.values() if m.client is not None}
         spoke = self.speakers.update(levels, now)
-        self.dirty = self.dirty or spoke or full
-        self.settle(now)
+        self.dirty = self.dirty or spoke
+        self.settle(now, turn)
         if spoke:
             for viewer in self._viewers():
                 self._tell_slots(viewer)
 
-    def settle(self, now: float) -> None:
+    def settle(self, now: float, turn: int = 0) -> None:
         """Give every viewer what belongs in its slots now, and tell who was not told yet."""
         self._voices(now)
-        if self.dirty:
-            self.dirty = False
-            self._pictures(now)
+        viewers = self._viewers()
+        due = viewers if self.dirty else viewers[turn % _WEIGH :: _WEIGH]
+        self.dirty = False
+        if due:
+            self._pictures(due, viewers, now)
         if self._announce:
             self._announce = False
             self._tell_members()
@@ -221,30 +230,38 @@ class Room:
     def _voices(self, now: float) -> None:
         """The loudest, and the chair always, into the audio slots of all others."""
         speaking = [m for m in self.members.values() if m.state.mic and not self.waiting and self._heard(m, now)]
-        chairs = [m.id for m in speaking if m.ticket.role == "chair"]
         open_ids = {m.id for m in speaking}
+        chairs = [m.id for m in speaking if m.ticket.role == "chair"]
+        ranked = self.speakers.loudest(chairs, self._ranked[:_VOICES])
+        ranked = [id for id in ranked if id in open_ids][: _VOICES + 1]
+        if ranked == self._ranked and not self.dirty:
+            return
+        self._ranked = ranked
         for viewer in self._viewers():
-            slots = viewer.client.audio if viewer.client is not None else ()
-            mine = [m for m in chairs if m != viewer.id]
-            ranked = self.speakers.loudest(len(slots) + 1, mine, [v for v in viewer.voices if v])
-            wanted = [m for m in ranked if m in open_ids and m != viewer.id][: len(slots)]
-            placed = router.place_audio(viewer.voices, wanted, len(slots))
-            for slot, id in zip(slots, placed, strict=True):
-                track = self.members[id].track(audio=True) if id else None
-                slot.switch(track.stream(0) if track is not None else None, now)
-            if placed != viewer.voices:
-                viewer.voices = placed
-                self._tell_slots(viewer)
+            self._let_hear(viewer, now)
+
+    def _let_hear(self, viewer: Member, now: float) -> None:
+        slots = viewer.client.audio if viewer.client is not None else ()
+        wanted = [id for id in self._ranked if id != viewer.id][: len(slots)]
+        placed = router.place_audio(viewer.voices, wanted, len(slots))
+        for slot, id in zip(slots, placed, strict=True):
+            track = self.members[id].track(audio=True) if id else None
+            slot.switch(track.stream(0) if track is not None else None, now)
+        if placed != viewer.voices:
+            viewer.voices = placed
+            self._tell_slots(viewer)
 
     @staticmethod
     def _heard(member: Member, now: float) -> bool:
         track = member.track(audio=True)
         return track is not None and track.live(now)
 
-    def _pictures(self, now: float) -> None:
+    def _pictures(self, due: Sequence[Member], viewers: Sequence[Member], now: float) -> None:
         feeds = [] if self.waiting else self._feeds(now)
-        for viewer in self._viewers():
-            self._show(viewer, feeds, now)
+        beside = Counter(viewer.ticket.site for viewer in viewers)
+        for viewer in due:
+            share = min(self._site_bitrate // beside[viewer.ticket.site], self._bitrate // len(viewers))
+            self._show(viewer, feeds, share, now)
 
     def _feeds(self, now: float) -> list[Feed]:
         """Pictures being sent; those of seats that are kept stay, so they come back to the same slot."""
@@ -257,13 +274,15 @@ class Room:
                     feeds.append(Feed(member.id * 2 + screen, member.id, screen))
         return feeds
 
-    def _show(self, viewer: Member, feeds: Sequence[Feed], now: float) -> None:
+    def _show(self, viewer: Member, feeds: Sequence[Feed], share: int, now: float) -> None:
+        """`share`: bits per second that the viewer may take of what its site and the room have."""
         slots = viewer.client.video if viewer.client is not None else ()
         wanted = router.wanted_feeds(viewer.id, feeds, self.spotlight or None, self.speakers.recent, len(slots))
         placed = router.place(viewer.pictures, [feed.id for feed in wanted], len(slots))
         tracks = [self._track_of(feed) for feed in placed]
         views = [View(self._height(viewer, at), t.layers(now) if t else ()) for at, t in enumerate(tracks)]
-        layers = router.choose_layers(self._budget(viewer), views, viewer.layers)
+        budget = min(share, viewer.client.budget() if viewer.client is not None else 0)
+        layers = router.choose_layers(budget, views, viewer.layers)
         for slot, track, layer in zip(slots, tracks, layers, strict=True):
             slot.switch(track.stream(layer) if track is not None and layer is not None else None, now)
         viewer.weak = any(
@@ -283,13 +302,6 @@ class Room:
         if slot < len(viewer.heights):
             return viewer.heights[slot]
         return _THUMB_HEIGHT if slot else _STAGE_HEIGHT
-
-    def _budget(self, viewer: Member) -> int:
-        """The viewer's line, and its share of what its site and the room may take."""
-        viewers = self._viewers()
-        beside = sum(1 for other in viewers if other.ticket.site == viewer.ticket.site)
-        own = viewer.client.budget() if viewer.client is not None else 0
-        return min(own, self._site_bitrate // max(1, beside), self._bitrate // max(1, len(viewers)))
 
     def _viewers(self) -> list[Member]:
         return [m for m in self.members.values() if m.client is not None and m.client.connected()]

@@ -75,11 +75,11 @@ class Speakers:
         self._since = now
         return True
 
-    def loudest(self, wanted: int, always: Iterable[int], present: Iterable[int]) -> list[int]:
-        """At most `wanted` members to be heard: those of `always`, then the loudest; who is heard has a small lead."""
+    def loudest(self, always: Iterable[int], present: Iterable[int]) -> list[int]:
+        """Members by their right to be heard: those of `always`, then the loudest; who is heard has a small lead."""
         kept = set(present)
         order = sorted(self.loudness, key=lambda m: -(self.loudness[m] + (self.LEAD if m in kept else 0)))
-        return list(dict.fromkeys([*always, *order]))[:wanted]
+        return list(dict.fromkeys([*always, *order]))
 
     def forget(self, member: int) -> None:
         """A member left."""

@@ -25,6 +25,7 @@ SILENCE = 127
 
 _HEADER = struct.Struct(">BBHII")
 _TIMED = struct.Struct(">BBHIIHHI")
+_WIDE_PICTURE = struct.Struct(">HB")
 _ONE_BYTE = 0xBEDE
 
 
@@ -133,7 +134,12 @@ def write_timed(into: memoryview, kind: int, seq: int, ts: int, ssrc: int, stamp
 
 def time_element(extension_id: int, now: float) -> int:
     """The extension word for `write_timed`: one element of three bytes."""
-    return (extension_id << 4 | 2) << 24 | send_time(now)
+    return time_word(extension_id) | int(now * 262144) & 0xFFFFFF
+
+
+def time_word(extension_id: int) -> int:
+    """The part of `time_element` that does not change."""
+    return (extension_id << 4 | 2) << 24
 
 
 def unwrap(seq: int, near: int, bits: int = 16) -> int:
@@ -198,6 +204,9 @@ def _aggregate_has_parameters(payload: bytes) -> bool:
 
 def write_picture(into: memoryview, at: int, picture: Picture, number: int, tl0: int) -> None:
     """Replace picture id and TL0PICIDX of the payload that stands at `at` in `into`."""
+    if picture.wide and picture.tl0_at == picture.id_at + 2:  # as browsers send it
+        _WIDE_PICTURE.pack_into(into, at + picture.id_at, 0x8000 | number & 0x7FFF, tl0 & 255)
+        return
     if picture.id_at:
         if picture.wide:
             into[at + picture.id_at] = 0x80 | number >> 8 & 127

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _STRETCHES = 4
 """Stretches remembered for answering losses; what was lost before them is not sent again."""
+_MAX_PAYLOAD = MAX_PLAIN - rtp.TIMED_HEADER
 _RESENDS = 400
 """Packets sent again per second at most; past it losses are not answered."""
 
@@ -56,7 +57,7 @@ class Slot:
         self.bitrate = 0
         self.fraction = 0.0
         """Share lost, by the viewer's last report."""
-        self._time_id = time_id
+        self._time_word = rtp.time_word(time_id) if time_id else 0
         self._now: Stretch = Stretch(None, 0, 0, 0)
         self._before: deque[Stretch] = deque(maxlen=_STRETCHES)
         self._out = 1000
@@ -160,23 +161,23 @@ class Slot:
                 self._send(stretch, packet, out - stretch.seq, picture, now)
 
     def _send(self, stretch: Stretch, packet: rtp.Packet, number: int, picture: rtp.Picture, now: float) -> None:
+        """Write the packet with this viewer's numbers, encrypt it in place, send it. The dearest lines of all."""
+        srtp, path, payload = self._srtp, self._path, packet.payload
+        if srtp is None or path is None or path.address is None or len(payload) > _MAX_PAYLOAD:
+            return
         kind = stretch.kind | 0x80 if packet.marker else stretch.kind
         seq, ts = number + stretch.seq & 0xFFFF, packet.ts + stretch.ts & 0xFFFFFFFF
-        payload = packet.payload
-        if self._time_id:
+        if self._time_word:
             at = rtp.TIMED_HEADER
-            rtp.write_timed(scratch, kind, seq, ts, self.ssrc, rtp.time_element(self._time_id, now))
+            rtp.write_timed(scratch, kind, seq, ts, self.ssrc, self._time_word | int(now * 262144) & 0xFFFFFF)
         else:
             at = rtp.PLAIN_HEADER
             rtp.write_plain(scratch, kind, seq, ts, self.ssrc)
         size = at + len(payload)
-        if size > MAX_PLAIN or self._srtp is None or self._path is None:
-            return
         scratch[at:size] = payload
         if stretch.vp8:
             rtp.write_picture(scratch, at, picture, picture.id + stretch.picture, picture.tl0 + stretch.tl0)
-        size = self._srtp.protect(size)
-        self._path.send(scratch[:size])
+        path.send_to(scratch[: srtp.protect(size)], path.address)
         self.packets += 1
         self.octets += len(payload)
 

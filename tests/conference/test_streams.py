@@ -14,10 +14,12 @@ class Wire:
     def __init__(self) -> None:
         self.sent: list[rtp.Packet] = []
 
+    address = ("127.0.0.1", 1)
+
     def protect(self, size: int) -> int:
         return size
 
-    def send(self, data: memoryview) -> None:
+    def send_to(self, data: memoryview, _address: tuple[str, int]) -> None:
         packet = rtp.parse(bytes(data))
         assert packet is not None
         self.sent.append(packet)
