@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 import time
 from collections import deque
 from collections.abc import Callable
@@ -45,13 +46,13 @@ class Load(msgspec.Struct):
 class Meetings:
     """The rooms."""
 
-    def __init__(self, settings: Settings, addresses: tuple[str, ...]) -> None:
-        """Bind the port. `addresses` are told to browsers. Raises OSError when the port is taken."""
+    def __init__(self, settings: Settings, addresses: tuple[str, ...], port: socket.socket) -> None:
+        """`port` is the bound UDP socket; `addresses` are told to browsers."""
         limits = settings.limits
         self.settings = settings
         self.tickets = Tickets(settings.state / "meeting")
         self.codes = Codes(settings.state / "meeting")
-        self.mux = mux.Mux(mux.bind(settings.host, settings.port))
+        self.mux = mux.Mux(port)
         self.rooms: dict[str, Room] = {}
         self.peers: list[Peer] = []
         self.load = Load()
@@ -67,6 +68,8 @@ class Meetings:
             screen_bitrate=limits.screen_kbit * 1000,
             viewer_bitrate=limits.viewer_kbit * 1000,
         )
+        self.beat: Callable[[], None] = lambda: None
+        """Called once a second while the clock runs: for a watchdog."""
         self._tasks: asyncio.TaskGroup | None = None
         self._lags: deque[float] = deque(maxlen=400)
         self._counted = (0, 0)
@@ -100,7 +103,9 @@ class Meetings:
                 site_bitrate=limits.site_kbit * 1000,
                 bitrate=limits.room_kbit * 1000,
             )
-        return room, room.join(ticket, name, seat)
+        member = room.join(ticket, name, seat)
+        log.info("member in room=%s member=%d role=%s site=%s", room_name, member.id, ticket.role, ticket.site)
+        return room, member
 
     def _must_have_place(self) -> None:
         limits = self.settings.limits
@@ -143,6 +148,8 @@ class Meetings:
             self.peers.remove(peer)
             if member.client is peer:
                 member.client = None
+                if not member.page and member.id in room.members:
+                    room.lost(member, time.monotonic())
             room.changed()
 
     # --- clock ------------------------------------------------------------------------------------------------------
@@ -171,6 +178,7 @@ class Meetings:
                 room.settle(now)
         if turn % _SECOND_TURNS == 0:
             self._measure()
+            self.beat()
         if turn % _QUALITY_TURNS == 0:
             self._inspect()
 
@@ -194,10 +202,12 @@ class Meetings:
 
     def put_out(self, room: Room, member: Member, reason: str) -> None:
         """End a member's stay."""
+        log.info("member out room=%s member=%d reason=%s", room.name, member.id, reason)
         member.drop(reason)
         room.leave(member)
 
     def on_page_lost(self, room: Room, member: Member, tell: Callable[..., None]) -> None:
         """The page of a member is gone without a goodbye: media ends, the seat is kept."""
         if member.tell is tell and member.id in room.members:
+            log.info("member lost room=%s member=%d", room.name, member.id)
             room.lost(member, time.monotonic())

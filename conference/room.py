@@ -37,6 +37,8 @@ class Member:
         self.name = name
         self.seat = secrets.token_urlsafe(12)
         self.client: Client | None = None
+        self.page = False
+        """Has a page; a standard client has none."""
         self.tell: Callable[[ToPage], None] = lambda _message: None
         """Gives a message to the member's page."""
         self.drop: Callable[[str], None] = lambda _reason: None
@@ -75,6 +77,8 @@ class Room:
         self.spotlight = 0
         self.floor = 0
         self.speakers = Speakers()
+        self.removed: set[str] = set()
+        """Tickets of those who were sent out: they do not come back in."""
         self._site_bitrate = site_bitrate
         self._bitrate = bitrate
         self._ids = self._hands = 0
@@ -87,7 +91,9 @@ class Room:
     # --- coming and going -------------------------------------------------------------------------------------------
 
     def join(self, ticket: Ticket, name: str, seat: str) -> Member:
-        """A seat: the one kept, the one of the same ticket (its old page is sent away), or a new one."""
+        """A seat: the one kept, that of the same ticket (its old page is sent away), or a new one. Raises Refused."""
+        if ticket.id in self.removed:
+            raise Refused("removed")
         member = self._former(ticket, seat)
         if member is None:
             self._ids += 1
@@ -182,6 +188,7 @@ class Room:
         member = self.members.get(id)
         if member is not None and member.ticket.role != "chair":
             member.drop("removed")
+            self.removed.add(member.ticket.id)
             self.leave(member)
 
     def _silence(self, member: Member) -> None:

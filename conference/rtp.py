@@ -89,7 +89,9 @@ def parse(data: bytes) -> Packet | None:
 
 
 def element(extensions: bytes, wanted: int) -> bytes | None:
-    """The header extension element with id `wanted`, or None."""
+    """The header extension element with id `wanted` (1 to 14; 0 is nobody's), or None."""
+    if not wanted:
+        return None
     at, size = 0, len(extensions)
     while at < size:
         head = extensions[at]

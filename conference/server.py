@@ -19,7 +19,7 @@ import msgspec
 from aiohttp import web
 from aioice.ice import get_host_addresses
 
-from conference import certificate, figures, guard, messages
+from conference import certificate, figures, guard, messages, mux
 from conference.meetings import Meetings
 from conference.settings import Settings
 from conference.signalling import Conversation
@@ -173,14 +173,31 @@ class Server:
         return web.Response(text=text, headers={"Content-Type": "text/plain; version=0.0.4"})
 
 
-async def run(settings: Settings, ready: Callable[[int], None] = lambda _port: None) -> None:
-    """Serve until cancelled; `ready` gets the port number. Raises OSError when the port or the files cannot be used."""
+class Sockets(msgspec.Struct, frozen=True):
+    """The page's listening TCP socket and the media's bound UDP socket, on the same port number."""
+
+    tcp: socket.socket
+    udp: socket.socket
+
+
+async def run(
+    settings: Settings,
+    ready: Callable[[int], None] = lambda _port: None,
+    beat: Callable[[], None] = lambda: None,
+    sockets: Sockets | None = None,
+) -> None:
+    """Serve until cancelled. Raises OSError when the port or the files cannot be used.
+
+    `ready` gets the port number once; `beat` is called every second while media is being served; `sockets` are those
+    that a service manager opened, else they are bound here.
+    """
     settings.state.mkdir(parents=True, exist_ok=True)
     addresses = settings.addresses or own_addresses(settings.host)
-    meetings = Meetings(settings, addresses)
+    sockets = sockets or bind(settings.host, settings.port)
+    meetings = Meetings(settings, addresses, sockets.udp)
+    meetings.beat = beat
     tls = certificate.context(settings.cert, settings.key, settings.state, addresses)
     gate = guard.Gate(settings.limits.connections, settings.limits.connections_per_address)
-    listening = _listen(settings.host, meetings.mux.port)
     runner = web.AppRunner(
         Server(settings, meetings, gate).app(), access_log=None, keepalive_timeout=10, handler_cancellation=True
     )
@@ -189,11 +206,32 @@ async def run(settings: Settings, ready: Callable[[int], None] = lambda _port: N
     try:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(meetings.run(), name="media")
-            tasks.create_task(guard.serve(listening, _protocols(runner), gate, tls), name="page")
+            tasks.create_task(guard.serve(sockets.tcp, _protocols(runner), gate, tls), name="page")
             ready(meetings.mux.port)
     finally:
-        listening.close()
+        sockets.tcp.close()
         await runner.cleanup()
+
+
+def bind(host: str, port: int) -> Sockets:
+    """Both sockets; port 0 lets the system choose a number. Raises OSError."""
+    udp = mux.bind(host, port)
+    try:
+        return Sockets(_listen(host, int(udp.getsockname()[1])), udp)
+    except OSError:
+        udp.close()
+        raise
+
+
+def inherited(first: int, count: int) -> Sockets:
+    """The sockets that systemd passes as descriptors `first` and on, in any order. Raises ValueError."""
+    found = [socket.socket(fileno=fd) for fd in range(first, first + count)]
+    tcp = [sock for sock in found if sock.type == socket.SOCK_STREAM]
+    udp = [sock for sock in found if sock.type == socket.SOCK_DGRAM]
+    if len(tcp) != 1 or len(udp) != 1:
+        raise ValueError("one stream and one datagram socket are needed")
+    tcp[0].setblocking(False)
+    return Sockets(tcp[0], udp[0])
 
 
 def own_addresses(host: str) -> tuple[str, ...]:

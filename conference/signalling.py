@@ -87,6 +87,7 @@ class Conversation:
             raise Refused("version")
         room, member = self._meetings.admit(hello.ticket, hello.room, hello.name.strip()[:60], hello.seat)
         self._room, self._member = room, member
+        member.page = True
         member.tell = self._tell
         member.drop = lambda reason: self._outbox.put(messages.Refusal(reason))
         title = next((m.title for m in settings.schedule if m.room == room.name), settings.name)

@@ -257,6 +257,12 @@ class Codes:
             return []
 
 
+def invitation(address: str, port: int, token: str) -> str:
+    """The link that carries a ticket; what follows the # is seen by no server."""
+    host = f"[{address}]" if ":" in address else address
+    return f"https://{host}:{port}/#t={token}"
+
+
 def _secret(path: Path) -> bytes:
     """The key in `path`, made if it is missing or damaged (a damaged one ends all tickets)."""
     try:

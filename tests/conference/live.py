@@ -124,19 +124,19 @@ class Page:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._news.wait(), 0.05)
 
-    def send_media(self, *, level: int = 30) -> None:
-        """Send pictures and sound until hung up: 15 frames and 50 voice packets a second."""
-        self._tasks.append(asyncio.create_task(self._pictures()))
+    def send_media(self, *, level: int = 30, more: int = 0) -> None:
+        """Send pictures and sound until hung up: 15 frames (`more` bytes larger) and 50 voice packets a second."""
+        self._tasks.append(asyncio.create_task(self._pictures(bytes(more))))
         self._tasks.append(asyncio.create_task(self._voice(level)))
 
-    async def _pictures(self) -> None:
+    async def _pictures(self, more: bytes) -> None:
         wants_key = [True]
         self.caller.on_rtcp = lambda found: wants_key.append(any(type(m).__name__ == "KeyFrameRequest" for m in found))
         for frame in range(100_000):
             key = any(wants_key)
             wants_key.clear()
             payload = KEY_FRAME if key else DELTA_FRAME
-            payload = payload[:2] + (0x8000 | frame & 0x7FFF).to_bytes(2, "big") + payload[4:]
+            payload = payload[:2] + (0x8000 | frame & 0x7FFF).to_bytes(2, "big") + payload[4:] + more
             self.caller.send_rtp(VP8_TYPE | 128, frame, frame * 6000, payload, video=True)
             await asyncio.sleep(FRAME)
 

@@ -1,11 +1,14 @@
 """Whole meetings on loopback: real DTLS and SRTP, small clients instead of browsers."""
 
 import asyncio
+import os
+import socket
 from itertools import pairwise
 from pathlib import Path
 
-from conference import messages, rtp
+from conference import messages, rtcp, rtp, server
 from conference.caller import Caller
+from conference.settings import Settings
 from tests.conference.live import Page, live
 
 
@@ -170,3 +173,86 @@ def test_revoked_ticket_ends_the_stay(tmp_path: Path) -> None:
                 await each.drop()
 
     asyncio.run(scenario())
+
+
+def test_only_leaders_lead(tmp_path: Path) -> None:
+    """A site's orders change nothing; the chair mutes all; who is sent out stays out with that ticket."""
+
+    async def scenario() -> None:
+        async with live(tmp_path) as meeting:
+            chair = await meeting.join("chair")
+            token = meeting.ticket()
+            site = Page(meeting, Caller())
+            await site.enter(token)
+            await site.call()
+            you = site.welcome.you
+            for order in (messages.Mute(0), messages.Remove(chair.welcome.you), messages.Spotlight(you)):
+                await site.say(order)
+            await chair.until(lambda: chair.person(you).mic)
+            assert chair.person(chair.welcome.you).mic
+            await chair.say(messages.Mute(0))
+            await chair.until(lambda: not chair.person(you).mic)
+            assert chair.person(chair.welcome.you).mic
+            await chair.say(messages.Remove(you))
+            await site.until(lambda: site.state.get(messages.Refusal) == messages.Refusal("removed"))
+            again = Page(meeting, Caller())
+            await again.enter(token)
+            assert again.state[messages.Refusal] == messages.Refusal("removed")
+            for page in (chair, site, again):
+                await page.drop()
+
+    asyncio.run(scenario())
+
+
+def test_thin_line_pauses_pictures_and_keeps_voices(tmp_path: Path) -> None:
+    """A viewer with a thin line loses the picture with a word, never the voice; others lose nothing."""
+
+    async def scenario() -> None:
+        async with live(tmp_path) as meeting:
+            sender, thin, other = [await meeting.join(site=f"cl-0{n}") for n in range(3)]
+            sender.send_media(more=800)
+            await thin.until(lambda: bool(thin.sees() and thin.hears()))
+            await other.until(lambda: bool(other.sees()))
+            await asyncio.sleep(2)
+            for _ in range(30):
+                thin.caller.send_rtcp(rtcp.receiver_report(()) + rtcp.estimate(10_000, [1]))
+                await asyncio.sleep(0.1)
+            await thin.until(lambda: thin.slots().video[0].layer == -1)
+            await thin.until(lambda: bool((q := thin.state.get(messages.Quality)) and getattr(q, "weak", False)))
+            before = len(thin.packets)
+            await asyncio.sleep(0.5)
+            assert {packet.pt for _, packet in thin.packets[before:]} == {111}
+            assert other.slots().video[0].layer == 0
+            for page in (sender, thin, other):
+                await page.drop()
+
+    asyncio.run(scenario())
+
+
+def test_sockets_of_a_service_manager_are_used(tmp_path: Path) -> None:
+    """Descriptors come in any order; the port is theirs, and the clock's beat is heard."""
+
+    async def scenario() -> None:
+        ours = server.bind("127.0.0.1", 0)
+        number = ours.udp.getsockname()[1]
+        passed = server.inherited(*consecutive(ours.udp, ours.tcp))
+        beats: list[int] = []
+        made = Settings(listen="127.0.0.1:1", state=tmp_path)
+        port: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        serving = asyncio.create_task(server.run(made, port.set_result, lambda: beats.append(1), passed))
+        assert await port == number
+        await asyncio.sleep(1.3)
+        assert beats
+        serving.cancel()
+        await asyncio.wait((serving,))
+
+    asyncio.run(scenario())
+
+
+def consecutive(*socks: socket.socket) -> tuple[int, int]:
+    """Copies of sockets under neighbouring descriptors, as a service manager passes them."""
+    first = 200
+    for at, sock in enumerate(socks):
+        os.dup2(sock.fileno(), first + at)
+        sock.close()
+    return first, len(socks)
