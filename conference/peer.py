@@ -28,6 +28,8 @@ _MAX_STREAMS = 12
 """Incoming streams of one client, with retransmissions; packets of further ones are not looked at."""
 _HEIGHTS = {1: (720,), 2: (360, 720), 3: (180, 360, 720)}
 _SCREEN_HEIGHT = 1080
+_REPORTS = 12
+"""Sender reports in one datagram: together below 1,200 bytes."""
 _GUESSES = (150_000, 450_000, 1_200_000)
 """Bit rate of a layer in its first second, before it was measured."""
 
@@ -342,8 +344,9 @@ class Peer:
         if pictures:
             report += rtcp.estimate(self._allowed(now), pictures)
         self._send_rtcp(report)
-        for slot in self._slots.values():
-            self._send_rtcp(slot.sender_report(now))
+        reports = [slot.sender_report(now) for slot in self._slots.values()]
+        for at in range(0, len(reports), _REPORTS):
+            self._send_rtcp(b"".join(reports[at : at + _REPORTS]))
 
     def _allowed(self, now: float) -> int:
         screen = any(track.screen and track.live(now) for track in self.up)
