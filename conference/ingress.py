@@ -213,6 +213,11 @@ class Ingress:
         """Whether packets came of late."""
         return now - self.last < _ALIVE
 
+    def end(self) -> None:
+        """The sender is gone: slots that remember this stream hold on to nothing else."""
+        self.ask_key = lambda: None
+        self._cache = [None] * self._size
+
     def attach(self, slot: Slot) -> None:
         """Hand packets to a slot from now on."""
         if slot not in self.slots:

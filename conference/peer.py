@@ -179,6 +179,7 @@ class Peer:
         for stream in self._streams.values():
             for slot in stream.slots:
                 slot.switch(None, now)
+            stream.end()
 
     # --- incoming media ---------------------------------------------------------------------------------------------
 
@@ -259,6 +260,7 @@ class Peer:
         former = track.streams[layer]
         if former is not None:
             self._streams.pop(former.ssrc, None)
+            former.end()
             self._repairs = {ssrc: other for ssrc, other in self._repairs.items() if other is not former}
         track.streams[layer] = self._streams[packet.ssrc] = stream
         for repair, repaired in track.section.repairs.items():

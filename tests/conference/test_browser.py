@@ -23,11 +23,11 @@ def test_four_tabs_see_and_hear_each_other(tmp_path: Path) -> None:
             for tab in tabs:
                 await tab.sees(3)
             before = [await tab.frames() for tab in tabs]
-            await asyncio.sleep(8)
+            await asyncio.sleep(6)
             after = [await tab.frames() for tab in tabs]
             for old, new in zip(before, after, strict=True):
                 decoded = [b["frames"] - a["frames"] for a, b in zip(old["video"], new["video"], strict=True)]
-                assert min(sorted(decoded)[-3:]) >= 0.95 * 8 * 15 - 3
+                assert min(sorted(decoded)[-3:]) >= 0.95 * 6 * 15 - 3
                 assert sum(one["freezes"] for one in new["video"]) - sum(one["freezes"] for one in old["video"]) == 0
                 assert sum(b["energy"] > a["energy"] for a, b in zip(old["audio"], new["audio"], strict=True)) >= 2
             assert await tabs[0].page.evaluate("edge.call.pc.remoteDescription.sdp") == descriptions
@@ -100,14 +100,14 @@ def test_lossy_and_cut_line_heals_by_itself(tmp_path: Path) -> None:
                 await tab.sees(1)
             relay.loss = 0.05
             before = [await tab.frames() for tab in tabs]
-            await asyncio.sleep(10)
+            await asyncio.sleep(7)
             after = [await tab.frames() for tab in tabs]
             relay.loss = 0.0
             for old, new in zip(before, after, strict=True):
                 decoded = new["video"][0]["frames"] - old["video"][0]["frames"]
-                assert decoded >= 0.9 * 150
+                assert decoded >= 0.9 * 105
                 assert new["video"][0]["freezes"] - old["video"][0]["freezes"] <= 1
-            assert relay.lost > 50
+            assert relay.lost > 30
             relay.cut = True
             await tabs[0].until("edge.call.state === 'lost'", within=15)
             await asyncio.sleep(20 - 8)
