@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from conference import dtls, mux, sdp
+from conference.messages import Renewed
 from conference.peer import Box, Peer
 from conference.room import Member, Room
 from conference.settings import Settings
@@ -24,7 +25,7 @@ from conference.tickets import Codes, Refused, Tickets
 
 TICK = 0.025
 """Seconds between turns of the clock."""
-_ROOM_TURNS, _SECOND_TURNS, _QUALITY_TURNS = 4, 40, 80
+_ROOM_TURNS, _SECOND_TURNS, _QUALITY_TURNS, _RENEW_TURNS = 4, 40, 80, 4800
 _MAX_LAG = 0.2
 """Seconds of loop lag, 99th percentile, above which nobody new is admitted …"""
 _LAG_SHARE = 0.25
@@ -181,6 +182,14 @@ class Meetings:
             self.beat()
         if turn % _QUALITY_TURNS == 0:
             self._inspect()
+        if turn % _RENEW_TURNS == 0:
+            self._renew()
+
+    def _renew(self) -> None:
+        """Fresh tickets for those inside."""
+        for room in self.rooms.values():
+            for member in room.members.values():
+                member.tell(Renewed(self.tickets.renewed(member.ticket)))
 
     def _measure(self) -> None:
         sent, received = self.mux.sent, self.mux.received

@@ -120,6 +120,12 @@ class Welcome(_Message, frozen=True):
     screen_kbit: int
 
 
+class Renewed(_Message, frozen=True):
+    """Your ticket with a fresh life, at the start and every two minutes: use it when you come back."""
+
+    ticket: str
+
+
 class Answer(_Message, frozen=True):
     """The box's description."""
 
@@ -198,7 +204,7 @@ class Refusal(_Message, frozen=True):
     left: int = 0
 
 
-ToPage = Welcome | Answer | Members | Slots | Asked | Quality | Refusal
+ToPage = Welcome | Renewed | Answer | Members | Slots | Asked | Quality | Refusal
 
 _decoder: msgspec.json.Decoder[FromPage] = msgspec.json.Decoder(FromPage)
 _encoder = msgspec.json.Encoder()

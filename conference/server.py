@@ -199,7 +199,11 @@ async def run(
     tls = certificate.context(settings.cert, settings.key, settings.state, addresses)
     gate = guard.Gate(settings.limits.connections, settings.limits.connections_per_address)
     runner = web.AppRunner(
-        Server(settings, meetings, gate).app(), access_log=None, keepalive_timeout=10, handler_cancellation=True
+        Server(settings, meetings, gate).app(),
+        access_log=None,
+        keepalive_timeout=10,
+        handler_cancellation=True,
+        shutdown_timeout=0.5,
     )
     await runner.setup()
     log.info("meeting open port=%d addresses=%s", meetings.mux.port, ",".join(addresses))

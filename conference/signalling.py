@@ -107,6 +107,8 @@ class Conversation:
             )
         )
 
+        self._outbox.put(messages.Renewed(self._meetings.tickets.renewed(member.ticket)))
+
     async def _talk(self) -> None:
         """Read and write until one of them ends."""
         reading = asyncio.create_task(self._read(), name="page reader")

@@ -135,6 +135,7 @@ def _message(kind: int, transaction: bytes, attributes: list[tuple[int, bytes]],
 
 def _xor_address(address: tuple[str, int], transaction: bytes) -> bytes:
     host, port = address
+    host = host.removeprefix("::ffff:")  # an IPv4 client of an IPv6 socket
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     packed = socket.inet_pton(family, host.split("%")[0])
     mask = _MAGIC_BYTES + transaction

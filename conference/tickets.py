@@ -114,6 +114,11 @@ class Tickets:
         now = self._clock()
         return self._token(Ticket(secrets.token_urlsafe(9), room, role, name, site, now, now + DEFAULT_LIFE))
 
+    def renewed(self, ticket: Ticket) -> str:
+        """The same ticket with a fresh life, for someone inside: a restart of the box must not put them out."""
+        expires = max(ticket.expires, self._clock() + DEFAULT_LIFE)
+        return self._token(msgspec.structs.replace(ticket, expires=expires))
+
     def read(self, token: str, room: str | None = None, *, seated: bool = False) -> Ticket:
         """The ticket in `token`; `room` is where its bearer wants in. Raises Refused.
 

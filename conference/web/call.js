@@ -42,6 +42,7 @@ export class Call extends EventTarget {
   async take(socket, told) {
     if (socket !== this.socket) return;
     if (told.t === "welcome") await this.welcomed(told);
+    if (told.t === "renewed") this.entry.ticket = told.ticket;
     if (told.t === "answer") await this.pc.setRemoteDescription({ type: "answer", sdp: told.sdp });
     if (told.t === "refusal") return this.refused(told);
     if (told.t === "asked" && told.what === "mute") this.wanted.mic = false;

@@ -25,6 +25,7 @@ export function checkScreen(screen, { name, fixed, back, join }) {
   const devices = el("details", { class: "card" }, el("summary", {}, t("check.devices")));
 
   let left = false;
+  let joining = false;
   const leave = () => {
     left = true;
     stops.splice(0).forEach((stop) => stop());
@@ -42,7 +43,10 @@ export function checkScreen(screen, { name, fixed, back, join }) {
   document.addEventListener("language", repaint);
 
   button.onclick = async () => {
+    if (joining) return;
+    joining = true;
     const refused = await join(input.value.trim(), { ...tracks });
+    joining = false;
     if (!refused) return leave();
     problem.textContent = refused;
     problem.hidden = !refused;

@@ -60,15 +60,15 @@ function showHome() {
       code.querySelector("input").focus();
       return tell(problem, t("home.code_needed"));
     }
-    go(() => showCheck(true));
+    go(() => showCheck());
   };
   screen.append(
     el("div", { class: "narrow" },
       el("h1", {}, home.title || t("app.name")),
-      el("p", {}, when()),
+      el("p", { id: "when" }, when()),
       problem,
       el("button", { class: "big main", id: "join", onclick: join }, t("home.join")),
-      el("button", { class: "big", id: "check", onclick: () => go(() => showCheck(false)) }, t("home.check")),
+      el("button", { class: "big", id: "check", onclick: () => go(() => showCheck()) }, t("home.check")),
       code,
     ),
   );
@@ -82,7 +82,7 @@ function codeForm(problem) {
     if (!told) return tell(problem, t("home.offline"));
     if (told.reason) return tell(problem, refusal(told));
     invitation = { ticket: told.ticket, room: told.room, name: "" };
-    go(() => showCheck(true));
+    go(() => showCheck());
   };
   input.addEventListener("input", () => {
     const digits = input.value.replace(/\D/g, "").slice(0, 8);
@@ -115,7 +115,7 @@ function when() {
 
 // --- check, meeting, end ----------------------------------------------------------------------------------------------
 
-function showCheck(joining) {
+function showCheck() {
   checkScreen(screen, {
     name: invitation?.name || localStorage.getItem("name") || "",
     fixed: Boolean(invitation?.name),
@@ -124,7 +124,6 @@ function showCheck(joining) {
       localStorage.setItem("name", name);
       return joinMeeting(name, tracks);
     },
-    joining,
   });
 }
 
@@ -148,7 +147,7 @@ function showEnd(told) {
   screen.append(
     el("div", { class: "narrow" },
       el("h1", {}, text),
-      el("button", { class: "big main", id: "again", onclick: () => go(() => showCheck(true)) }, t("end.again")),
+      el("button", { class: "big main", id: "again", onclick: () => go(() => showCheck()) }, t("end.again")),
       el("button", { class: "big", onclick: () => go(showHome) }, t("end.home")),
     ),
   );
@@ -160,7 +159,7 @@ async function ask() {
   try {
     home = await (await fetch("/api/home")).json();
   } catch {
-    setTimeout(async () => (await ask()) && go(show), 3000);
+    setTimeout(async () => (await ask()) && show === showHome && go(show), 3000);
     return false;
   }
   return true;
@@ -168,9 +167,17 @@ async function ask() {
 
 document.getElementById("language").addEventListener("click", async () => {
   await load(current() === "vi" ? "en" : "vi");
-  if (show === showHome) go(show);
-  else document.dispatchEvent(new Event("language"));
+  if (show === showHome) return go(show);
+  const other = document.getElementById("language");
+  other.textContent = t("app.language");
+  other.lang = current() === "vi" ? "en" : "vi";
+  document.dispatchEvent(new Event("language"));
 });
+
+setInterval(async () => {
+  const line = document.getElementById("when");
+  if (line && (await ask())) line.textContent = when();
+}, 30000);
 
 const known = await ask();
 await load(localStorage.getItem("language") ?? home.language);

@@ -181,6 +181,7 @@ export function meetingScreen(screen, entry, tracks, home, ended) {
   }
 
   function paintButtons() {
+    for (const [kind, button] of Object.entries(buttons)) button.querySelector("span").textContent = t(`meet.${kind}`);
     const set = (kind, on, hint) => {
       if (on !== null) buttons[kind].setAttribute("aria-pressed", String(on));
       buttons[kind].querySelector("small").textContent = hint;
@@ -200,6 +201,7 @@ export function meetingScreen(screen, entry, tracks, home, ended) {
     if (kind && !document.querySelector("dialog[open]")) buttons[kind].click();
   }
   document.addEventListener("keydown", keys);
+  document.addEventListener("language", paint);
 
   // Speaking while the microphone is off: say so once in a while.
   function listen() {
@@ -250,6 +252,7 @@ export function meetingScreen(screen, entry, tracks, home, ended) {
     awake?.release();
     removeEventListener("beforeunload", stay);
     document.removeEventListener("keydown", keys);
+    document.removeEventListener("language", paint);
     document.removeEventListener("visibilitychange", report);
     for (const track of Object.values(call.tracks)) track?.stop();
   }

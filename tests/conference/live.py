@@ -51,9 +51,9 @@ class Live:
 
 
 @contextlib.asynccontextmanager
-async def live(state: Path, **settings: Any) -> AsyncIterator[Live]:
-    """Serve on a free port of 127.0.0.1."""
-    made = Settings(listen="127.0.0.1:0", state=state, **settings)
+async def live(state: Path, port_number: int = 0, **settings: Any) -> AsyncIterator[Live]:
+    """Serve on a port of 127.0.0.1, a free one if none is named."""
+    made = Settings(listen=f"127.0.0.1:{port_number}", state=state, **settings)
     port: asyncio.Future[int] = asyncio.get_running_loop().create_future()
     serving = asyncio.create_task(run(made, port.set_result))
     await asyncio.wait((serving, port), return_when=asyncio.FIRST_COMPLETED)

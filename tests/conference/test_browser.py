@@ -160,3 +160,25 @@ def test_h264_and_vp8_meet(tmp_path: Path) -> None:
             assert ups.count("H264") == 2
 
     asyncio.run(scenario())
+
+
+def test_restarted_box_is_found_again(tmp_path: Path) -> None:
+    """The box starts anew in the middle of a meeting: the tabs come back by themselves, by the tickets they hold."""
+
+    async def scenario() -> None:
+        async with chromium() as browser:
+            async with live(tmp_path) as meeting:
+                tabs = [await open_tab(browser, meeting) for _ in range(2)]
+                for tab in tabs:
+                    await join(tab, "Phường")
+                await tabs[0].sees(1)
+            for tab in tabs:
+                await tab.until("edge.call.state === 'lost'")
+            async with live(tmp_path, meeting.port) as again:
+                for tab in tabs:
+                    await tab.until("edge.call.state === 'open'")
+                for tab in tabs:
+                    await tab.sees(1)
+                assert len((await again.status()).rooms[0].members) == 2
+
+    asyncio.run(scenario())

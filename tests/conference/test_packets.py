@@ -161,6 +161,7 @@ def test_check_is_answered_only_with_the_password() -> None:
     assert not stun.signed_by(CHECK, check, b"another")
     answer = stun.answer(check, KEY, ("10.0.0.1", 5000))
     assert stun.is_success(answer, check.transaction)
+    assert stun.answer(check, KEY, ("::ffff:10.0.0.1", 5000)) == answer
     assert len(stun.answer(check, KEY, ("fe80::1%eth0", 5000))) == len(answer) + 12
 
 

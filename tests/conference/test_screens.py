@@ -7,6 +7,7 @@ import asyncio
 import os
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.async_api import Browser
@@ -44,7 +45,7 @@ def test_screens_are_well_made(language: str, tmp_path: Path) -> None:
     """Home, check, meeting, its dialogs, the lost line and the end."""
 
     async def scenario() -> None:
-        box = {"language": language, "name": "UBND phường Sao Đỏ", "help_phone": "0220 3123 456"}
+        box: dict[str, Any] = {"language": language, "name": "UBND phường Sao Đỏ", "help_phone": "0220 3123 456"}
         async with live(tmp_path, **box) as meeting, chromium() as browser:
             other = await open_tab(browser, meeting)
             await join(other, "Phường Ẩm Ễ Ỗ – ậệộợự")

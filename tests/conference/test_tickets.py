@@ -58,6 +58,17 @@ def test_ticket_of_another_room_or_time_is_refused(tickets: Tickets, clock: Cloc
     assert reason(tickets, ahead) == "not_yet"
 
 
+def test_renewed_ticket_lives_on_and_can_be_revoked(tickets: Tickets, clock: Clock) -> None:
+    """Who is inside gets a fresh life for the same ticket; revoking its id ends that too."""
+    ticket = tickets.read(tickets.issue("giao-ban", "site", "A", "cl-02"))
+    clock.now += DEFAULT_LIFE - 1
+    fresh = tickets.renewed(ticket)
+    clock.now += DEFAULT_LIFE - 1
+    assert tickets.read(fresh).id == ticket.id
+    tickets.revoke(ticket.id)
+    assert reason(tickets, fresh) == "revoked"
+
+
 def test_forged_tickets_are_refused(tickets: Tickets, tmp_path: Path, clock: Clock) -> None:
     """No algorithm, another key, changed claims, missing claims, wrong role, 8 kB, garbage."""
     token = tickets.issue("giao-ban", "guest", "A", "cl-02")
