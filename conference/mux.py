@@ -57,6 +57,7 @@ class Path:
     def close(self) -> None:
         """Forget the client; whoever waits for a handshake datagram gets an empty one."""
         self._mux.forget(self)
+        self.reached.set()
         if self.handshake.full():
             self.handshake.get_nowait()
         self.handshake.put_nowait(b"")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import logging
+import re
 import socket
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -34,12 +35,16 @@ _TYPES = {
     ".json": "application/json",
     ".svg": "image/svg+xml",
 }
+_CHOICES = 20
+"""Numbers tried when the system is to choose one."""
 _MAX_BODY = 98_304
+_POLICY = (
+    "default-src 'self'; img-src 'self' data:; media-src 'self' blob:; connect-src 'self' wss://{host}; "
+    "frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+)
+_HOST = re.compile(r"[^A-Za-z0-9.:\[\]-]")
+"""What cannot stand in a host name, and so not in the policy either."""
 _HEADERS = {
-    "Content-Security-Policy": (
-        "default-src 'self'; img-src 'self' data:; media-src 'self' blob:; "
-        "frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
-    ),
     "Permissions-Policy": "camera=(self), microphone=(self), display-capture=(self)",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
@@ -218,13 +223,16 @@ async def run(
 
 
 def bind(host: str, port: int) -> Sockets:
-    """Both sockets; port 0 lets the system choose a number. Raises OSError."""
-    udp = mux.bind(host, port)
-    try:
-        return Sockets(_listen(host, int(udp.getsockname()[1])), udp)
-    except OSError:
-        udp.close()
-        raise
+    """Both sockets; port 0 lets the system choose a number that is free for both. Raises OSError."""
+    for turn in range(_CHOICES):
+        udp = mux.bind(host, port)
+        try:
+            return Sockets(_listen(host, int(udp.getsockname()[1])), udp)
+        except OSError:
+            udp.close()
+            if port or turn == _CHOICES - 1:
+                raise
+    raise OSError("no port")
 
 
 def inherited(first: int, count: int) -> Sockets:
@@ -281,6 +289,7 @@ def _only_local(request: web.Request) -> None:
         raise web.HTTPForbidden(text="only from the box itself")
 
 
-async def _add_headers(_request: web.Request, response: web.StreamResponse) -> None:
+async def _add_headers(request: web.Request, response: web.StreamResponse) -> None:
     response.headers.update(_HEADERS)
+    response.headers["Content-Security-Policy"] = _POLICY.format(host=_HOST.sub("", request.host))
     response.headers.pop("Server", None)

@@ -40,6 +40,7 @@ export function meetingScreen(screen, entry, tracks, home, ended) {
     if (audio) {
       voices[index] ??= screen.appendChild(el("audio", { autoplay: true }));
       voices[index].srcObject = new MediaStream([track]);
+      voices[index].play().catch((error) => error.name === "NotAllowedError" && tell(t("meet.tap_sound")));
       return;
     }
     if (!tiles[index]) {
@@ -202,6 +203,8 @@ export function meetingScreen(screen, entry, tracks, home, ended) {
   }
   document.addEventListener("keydown", keys);
   document.addEventListener("language", paint);
+  const hear = () => voices.forEach((voice) => voice.paused && voice.play().catch(() => tell(t("meet.tap_sound"))));
+  screen.addEventListener("click", hear);
 
   // Speaking while the microphone is off: say so once in a while.
   function listen() {
@@ -253,6 +256,7 @@ export function meetingScreen(screen, entry, tracks, home, ended) {
     removeEventListener("beforeunload", stay);
     document.removeEventListener("keydown", keys);
     document.removeEventListener("language", paint);
+    screen.removeEventListener("click", hear);
     document.removeEventListener("visibilitychange", report);
     for (const track of Object.values(call.tracks)) track?.stop();
   }

@@ -23,12 +23,16 @@ export function refusal(told) {
 }
 
 // Dates are Vietnamese or English by our own choice, never by the browser's.
-export function clock(date, zone) {
-  return new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", timeZone: zone }).format(date);
-}
+export const clock = (date, zone) => format({ hour: "2-digit", minute: "2-digit" }, date, zone);
 
-export function day(date, zone) {
-  return new Intl.DateTimeFormat("en-GB", { day: "2-digit", month: "2-digit", year: "numeric", timeZone: zone }).format(date);
+export const day = (date, zone) => format({ day: "2-digit", month: "2-digit", year: "numeric" }, date, zone);
+
+function format(parts, date, zone) {
+  try {
+    return new Intl.DateTimeFormat("en-GB", { ...parts, timeZone: zone || undefined }).format(date);
+  } catch {
+    return new Intl.DateTimeFormat("en-GB", parts).format(date); // a zone that this browser does not know
+  }
 }
 
 // --- elements: el("button", {class: "big", onclick}, "text", child…) ---

@@ -41,6 +41,10 @@ _COUNT = """async () => {
   return found;
 }"""
 
+_SENT = """async () => [...(await edge.call.pc.getStats()).values()]
+  .filter((report) => report.type === "outbound-rtp" && report.kind === "video")
+  .reduce((sum, report) => sum + (report.framesSent ?? 0), 0)"""
+
 
 @contextlib.asynccontextmanager
 async def chromium(*extra: str) -> AsyncIterator[Browser]:
@@ -65,6 +69,10 @@ class Tab:
         """Counters of incoming streams, by kind; only those that ever got a packet."""
         found = [one for one in await self.page.evaluate(_COUNT) if one["packets"]]
         return {kind: [one for one in found if one["kind"] == kind] for kind in ("audio", "video")}
+
+    async def sent(self) -> int:
+        """Pictures that the camera's stream has sent so far."""
+        return int(await self.page.evaluate(_SENT))
 
     async def until(self, expression: str, within: float = 15.0) -> None:
         """Wait until a JavaScript expression is true (the page's policy forbids Playwright's own way)."""

@@ -15,7 +15,7 @@ from playwright.async_api import Browser
 from tests.conference.browser import Tab, chromium, join, needs_chromium, open_tab
 from tests.conference.live import Live, live
 
-pytestmark = needs_chromium
+pytestmark = [needs_chromium, pytest.mark.xdist_group("chromium")]  # one browser at a time
 
 AXE = resources.files("axe_playwright_python").joinpath("axe.min.js").read_text()
 SIZES = {"phone": (320, 640), "laptop": (1280, 720), "wall": (3840, 2160)}
@@ -31,7 +31,7 @@ async def look(tab: Tab, name: str) -> None:
     await tab.page.evaluate(AXE)
     for size, (width, height) in SIZES.items():
         await tab.page.set_viewport_size({"width": width, "height": height})
-        await asyncio.sleep(0.3)
+        await asyncio.sleep(0.15)
         assert await tab.page.evaluate("document.documentElement.scrollWidth <= innerWidth"), (name, size)
         assert await tab.page.evaluate(SMALL_TARGETS) == [], (name, size)
         if folder := os.environ.get("EDGE_SCREENSHOTS"):
