@@ -1,4 +1,6 @@
-"""The ward's end of the city's video conference: browsers come in, a meeting goes out.
+"""Browser to room to browser: a meeting in the ward, nothing decoded on the way.
 
-It knows neither the sensors (`drivers`) nor the program around it (`edge_agent`).
+A packet takes one straight path: mux (one UDP port) -> peer (one browser) -> ingress (one incoming stream) -> slot (one
+outgoing stream of one viewer) -> mux. Who is seen in which slot is decided aside, in room and router. The package knows
+neither the drivers nor the agent.
 """

@@ -1,0 +1,173 @@
+"""What the meeting says of itself: the status as JSON, and the same as Prometheus text. Neither names people."""
+
+from __future__ import annotations
+
+import time
+
+import msgspec
+
+from conference.ingress import Ingress
+from conference.meetings import Load, Meetings
+from conference.messages import Stats
+from conference.peer import Peer
+from conference.room import Member
+from conference.slot import Slot
+
+
+class Up(msgspec.Struct, frozen=True):
+    """One incoming stream."""
+
+    kind: str
+    layer: int
+    codec: str
+    kbit: int
+    loss: float
+    packets: int
+    repaired: int
+    keys: int
+
+
+class Down(msgspec.Struct, frozen=True):
+    """One slot."""
+
+    label: str
+    shows: int
+    """Member, 0 for nobody."""
+    layer: int
+    kbit: int
+    loss: float
+    packets: int
+    resent: int
+    switches: int
+
+
+class Client(msgspec.Struct, frozen=True):
+    """One member."""
+
+    id: int
+    site: str
+    role: str
+    connected: bool
+    away: bool
+    weak: bool
+    rtt_ms: int
+    budget_kbit: int
+    nacks: int
+    key_requests: int
+    refused: int
+    up: tuple[Up, ...]
+    down: tuple[Down, ...]
+    page: Stats
+    """What the browser counts."""
+
+
+class RoomStatus(msgspec.Struct, frozen=True):
+    """One room."""
+
+    name: str
+    waiting: bool
+    members: tuple[Client, ...]
+
+
+class Port(msgspec.Struct, frozen=True):
+    """The UDP port, in datagrams since the start."""
+
+    number: int
+    received: int
+    sent: int
+    dropped: int
+    strays: int
+
+
+class Status(msgspec.Struct, frozen=True):
+    """The whole."""
+
+    load: Load
+    port: Port
+    connections_refused: int
+    rooms: tuple[RoomStatus, ...]
+
+
+def status(meetings: Meetings, connections_refused: int) -> Status:
+    """How things are now."""
+    now = time.monotonic()
+    port = meetings.mux
+    rooms = tuple(
+        RoomStatus(room.name, room.waiting, tuple(_client(member, now) for member in room.members.values()))
+        for room in meetings.rooms.values()
+    )
+    figures = Port(port.port, port.received, port.sent, port.dropped, port.strays)
+    return Status(meetings.load, figures, connections_refused, rooms)
+
+
+def _client(member: Member, now: float) -> Client:
+    peer = member.client if isinstance(member.client, Peer) else None
+    counts = peer.stats if peer else None
+    return Client(
+        id=member.id,
+        site=member.ticket.site,
+        role=member.ticket.role,
+        connected=peer is not None and peer.connected(),
+        away=member.away_since is not None,
+        weak=member.weak,
+        rtt_ms=round(peer.round_trip * 1000) if peer else 0,
+        budget_kbit=peer.budget() // 1000 if peer else 0,
+        nacks=counts.nacks if counts else 0,
+        key_requests=counts.key_requests if counts else 0,
+        refused=counts.refused if counts else 0,
+        up=_ups(peer, now) if peer else (),
+        down=_downs(peer, member) if peer else (),
+        page=counts.page if counts else Stats(),
+    )
+
+
+def _ups(peer: Peer, now: float) -> tuple[Up, ...]:
+    found = []
+    for track in peer.up:
+        kind = "voice" if track.audio else "screen" if track.screen else "camera"
+        found += [_up(kind, at, s) for at, s in enumerate(track.streams) if s is not None and s.live(now)]
+    return tuple(found)
+
+
+def _up(kind: str, layer: int, stream: Ingress) -> Up:
+    counts = stream.counts
+    rate, loss = stream.bitrate // 1000, round(stream.fraction, 3)
+    return Up(kind, layer, stream.codec, rate, loss, counts.packets, counts.repaired, counts.keys)
+
+
+def _downs(peer: Peer, member: Member) -> tuple[Down, ...]:
+    found = []
+    for at, slot in enumerate(peer.video):
+        feed = member.pictures[at] if at < len(member.pictures) else None
+        layer = member.layers[at] if at < len(member.layers) else None
+        found.append(_down(slot, (feed or 0) // 2, -1 if layer is None else layer))
+    for at, slot in enumerate(peer.audio):
+        found.append(_down(slot, (member.voices[at] if at < len(member.voices) else 0) or 0, 0))
+    return tuple(found)
+
+
+def _down(slot: Slot, shows: int, layer: int) -> Down:
+    loss = round(slot.fraction, 3)
+    return Down(slot.label, shows, layer, slot.bitrate // 1000, loss, slot.packets, slot.resent, slot.switches)
+
+
+def prometheus(found: Status) -> str:
+    """The status as Prometheus' text format 0.0.4."""
+    lines = [
+        f"edge_meeting_packets_per_second {found.load.packets_per_second}",
+        f"edge_meeting_loop_lag_seconds {found.load.lag_ms / 1000}",
+        f"edge_meeting_datagrams_sent_total {found.port.sent}",
+        f"edge_meeting_datagrams_received_total {found.port.received}",
+        f"edge_meeting_datagrams_dropped_total {found.port.dropped}",
+        f"edge_meeting_datagrams_stray_total {found.port.strays}",
+        f"edge_meeting_connections_refused_total {found.connections_refused}",
+    ]
+    for room in found.rooms:
+        lines.append(f'edge_meeting_members{{room="{room.name}"}} {len(room.members)}')
+        for client in room.members:
+            labels = f'room="{room.name}",member="{client.id}"'
+            lines.append(f"edge_meeting_round_trip_seconds{{{labels}}} {client.rtt_ms / 1000}")
+            lines.append(f"edge_meeting_down_kbit{{{labels}}} {sum(slot.kbit for slot in client.down)}")
+            lines.append(f"edge_meeting_up_kbit{{{labels}}} {sum(stream.kbit for stream in client.up)}")
+            lines.append(f"edge_meeting_freezes_total{{{labels}}} {client.page.freezes}")
+    return "\n".join(lines) + "\n"

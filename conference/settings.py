@@ -1,0 +1,121 @@
+"""Settings of the meeting: the `meeting` block of the configuration. Unknown keys are refused."""
+
+from __future__ import annotations
+
+import ipaddress
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, field_validator, model_validator
+
+RoomName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,39}$")]
+
+
+class _Block(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Meeting(_Block):
+    """One planned meeting."""
+
+    room: RoomName
+    title: Annotated[str, Field(max_length=120)]
+    start: AwareDatetime
+    minutes: Annotated[int, Field(ge=5, le=1440)] = 90
+
+    @property
+    def end(self) -> datetime:
+        """When it is over."""
+        return self.start + timedelta(minutes=self.minutes)
+
+
+class Limits(_Block):
+    """What a client, a room and the box may take; beyond it newcomers are turned away, not those inside."""
+
+    clients: Annotated[int, Field(ge=1, le=500)] = 60
+    """Clients of all rooms together."""
+    packets_per_second: Annotated[int, Field(ge=1000)] = 30_000
+    """Outgoing packets of all rooms; above it nobody new is admitted (at 66,000 one core is full)."""
+    client_kbit: Annotated[int, Field(ge=100)] = 1_500
+    """What one camera may send."""
+    screen_kbit: Annotated[int, Field(ge=100)] = 2_500
+    """What a shared screen may send."""
+    viewer_kbit: Annotated[int, Field(ge=100)] = 8_000
+    """What one viewer is sent at most."""
+    site_kbit: Annotated[int, Field(ge=100)] = 100_000
+    """What all viewers of one site are sent at most."""
+    room_kbit: Annotated[int, Field(ge=100)] = 400_000
+    """What all viewers of one room are sent at most."""
+    connections: Annotated[int, Field(ge=10)] = 300
+    """Open TCP connections."""
+    connections_per_address: Annotated[int, Field(ge=2)] = 80
+    """A browser opens up to seven, and a whole office may come from one address."""
+
+
+class Settings(_Block):
+    """The `meeting` block."""
+
+    listen: Annotated[str, Field(pattern=r"^\S+:\d{1,5}$")] = "0.0.0.0:8443"
+    """Address and port of page and media: TCP and UDP with the same number; port 0 lets the system choose."""
+    room: RoomName = "giao-ban"
+    """The room that the page's button leads to when no meeting is planned."""
+    open_rooms: bool = True
+    """People without a ticket may enter from the page as guests. False: a ticket or a meeting code is needed."""
+    site: str = "box"
+    name: str = ""
+    """The ward's name, as people read it."""
+    language: Literal["vi", "en"] = "vi"
+    timezone: str = "Asia/Ho_Chi_Minh"
+    help_phone: str = ""
+    state: Path = Path("state")
+    """Folder for certificate, key, tickets and codes."""
+    cert: Path | None = None
+    key: Path | None = None
+    """Certificate and key in PEM; neither: a self-signed one is made and kept in the state folder."""
+    addresses: tuple[str, ...] = ()
+    """Own addresses told to browsers; empty: all of the box's, or the one listened on."""
+    video_slots: Annotated[int, Field(ge=1, le=12)] = 6
+    audio_slots: Annotated[int, Field(ge=1, le=4)] = 3
+    video_codecs: tuple[Literal["VP8", "H264"], ...] = ("VP8", "H264")
+    """Best first."""
+    srtp: Literal["gcm", "cm"] = "gcm"
+    """Cipher offered first: `gcm` where the processor has AES instructions, `cm` on a Pi 4."""
+    schedule: tuple[Meeting, ...] = ()
+    limits: Limits = Limits()
+
+    @field_validator("listen")
+    @classmethod
+    def _an_address(cls, listen: str) -> str:
+        host, _, port = listen.rpartition(":")
+        ipaddress.ip_address(host.strip("[]"))
+        if int(port) > 65_535:
+            raise ValueError("no such port")
+        return listen
+
+    @model_validator(mode="after")
+    def _cert_with_key(self) -> Settings:
+        if (self.cert is None) != (self.key is None):
+            raise ValueError("cert and key belong together")
+        if not self.video_codecs:
+            raise ValueError("video_codecs: at least one")
+        return self
+
+    @property
+    def host(self) -> str:
+        """Address part of `listen`, without brackets."""
+        return self.listen.rpartition(":")[0].strip("[]")
+
+    @property
+    def port(self) -> int:
+        """Port part of `listen`."""
+        return int(self.listen.rpartition(":")[2])
+
+    def next_meeting(self, now: datetime) -> Meeting | None:
+        """The meeting that runs or comes next."""
+        coming = [meeting for meeting in self.schedule if meeting.end > now]
+        return min(coming, key=lambda meeting: meeting.start, default=None)
+
+    def rooms(self) -> frozenset[str]:
+        """Rooms that may be entered."""
+        return frozenset({self.room, *(meeting.room for meeting in self.schedule)})

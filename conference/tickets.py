@@ -1,0 +1,290 @@
+"""Tickets and meeting codes: who may enter which room as what.
+
+A ticket is a signed token (JWT, HS256) for one room and one role, good for minutes; a device ticket of the room's PC
+lives longer. It is checked at every join and rejoin, and can be revoked. An 8-digit code is the other way in; guessing
+it is limited per address and for the whole box, and never bars a ticket. The key, the list of tickets and the codes
+stand in the state folder, so the command line and the running meeting share them.
+"""
+
+from __future__ import annotations
+
+import hmac
+import os
+import secrets
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal, get_args
+
+import jwt
+import msgspec
+
+Role = Literal["chair", "secretary", "site", "guest"]
+ROLES: tuple[Role, ...] = get_args(Role)
+
+MAX_TOKEN = 2_048
+DEFAULT_LIFE = 15 * 60
+"""Seconds a ticket is good for when nothing else is said."""
+DEVICE_LIFE = 400 * 86_400
+CODE_DIGITS = 8
+TRIES_PER_ADDRESS, ADDRESS_WINDOW = 5, 15 * 60
+TRIES_PER_ROOM, ROOM_WINDOW = 30, 3600
+"""Wrong codes within so many seconds, per address and for all rooms of the box together."""
+_MAX_ADDRESSES = 10_000
+"""Addresses whose wrong codes are remembered; past it the oldest is forgotten."""
+
+
+class Refused(Exception):
+    """Not let in. `reason` names a sentence of the text files: expired, not_yet, revoked, wrong_room, invalid …"""
+
+    def __init__(self, reason: str, retry: int = 0, left: int = 0) -> None:
+        """`retry`: seconds until another try is worth it; `left`: tries left."""
+        super().__init__(reason)
+        self.reason = reason
+        self.retry = retry
+        self.left = left
+
+
+class Ticket(msgspec.Struct, frozen=True):
+    """The right to enter one room."""
+
+    id: str
+    room: str
+    role: Role
+    name: str
+    """Who it was issued to, as others read it."""
+    site: str
+    issued: float
+    expires: float
+    """Unix seconds."""
+    device: bool = False
+    """For the room's own PC."""
+
+
+class _Claims(msgspec.Struct, frozen=True):
+    jti: str
+    room: str
+    role: Role
+    name: str
+    site: str
+    iat: float
+    exp: float
+    device: bool = False
+
+
+class _Line(msgspec.Struct, frozen=True):
+    """One line of the list: a ticket was issued, or the ticket `revoked` was revoked."""
+
+    ticket: Ticket | None = None
+    revoked: str | None = None
+
+
+class _Code(msgspec.Struct, frozen=True):
+    room: str
+    code: str
+    expires: float
+    role: Role = "guest"
+
+
+class Tickets:
+    """Issues, checks, lists and revokes tickets."""
+
+    def __init__(self, folder: Path, clock: Callable[[], float] = time.time) -> None:
+        """`folder` is made if needed; the signing key is made at first use."""
+        folder.mkdir(parents=True, exist_ok=True)
+        self._clock = clock
+        self._key = _secret(folder / "ticket.key")
+        self._list = folder / "tickets.jsonl"
+        self._stamp: tuple[int, int] = (0, 0)
+        self._issued: dict[str, Ticket] = {}
+        self._revoked: set[str] = set()
+
+    def issue(
+        self, room: str, role: Role, name: str, site: str, *, life: float = DEFAULT_LIFE, device: bool = False
+    ) -> str:
+        """A new token, entered in the list."""
+        now = self._clock()
+        ticket = Ticket(secrets.token_urlsafe(9), room, role, name, site, now, now + life, device)
+        self._append(_Line(ticket=ticket))
+        return self._token(ticket)
+
+    def passing(self, room: str, role: Role, name: str, site: str) -> str:
+        """A token that is not listed: for someone who came by code or through an open door."""
+        now = self._clock()
+        return self._token(Ticket(secrets.token_urlsafe(9), room, role, name, site, now, now + DEFAULT_LIFE))
+
+    def renewed(self, ticket: Ticket) -> str:
+        """The same ticket with a fresh life, for someone inside: a restart of the box must not put them out."""
+        expires = max(ticket.expires, self._clock() + DEFAULT_LIFE)
+        return self._token(msgspec.structs.replace(ticket, expires=expires))
+
+    def read(self, token: str, room: str | None = None, *, seated: bool = False) -> Ticket:
+        """The ticket in `token`; `room` is where its bearer wants in. Raises Refused.
+
+        `seated`: the bearer comes back to a seat that is kept, so the ticket may have expired meanwhile, nothing else.
+        """
+        if len(token) > MAX_TOKEN:
+            raise Refused("invalid")
+        try:
+            raw = jwt.decode(
+                token,
+                self._key,
+                algorithms=["HS256"],
+                options={"require": ["exp", "jti"], "verify_exp": False, "verify_iat": False, "verify_nbf": False},
+            )
+            claims = msgspec.convert(raw, _Claims)
+        except (jwt.InvalidTokenError, msgspec.ValidationError, ValueError) as error:
+            raise Refused("invalid") from error
+        return self._accepted(claims, room, seated)
+
+    def _accepted(self, claims: _Claims, room: str | None, seated: bool) -> Ticket:
+        now = self._clock()
+        if claims.iat > now + 60:
+            raise Refused("not_yet")
+        if claims.exp <= now and not seated:
+            raise Refused("expired")
+        if room is not None and claims.room != room:
+            raise Refused("wrong_room")
+        if claims.jti in self._revocations():
+            raise Refused("revoked")
+        return Ticket(
+            claims.jti, claims.room, claims.role, claims.name, claims.site, claims.iat, claims.exp, claims.device
+        )
+
+    def revoke(self, id: str) -> bool:
+        """End a ticket by its id. False when it was revoked already."""
+        if id in self._revocations():
+            return False
+        self._append(_Line(revoked=id))
+        return True
+
+    def is_revoked(self, id: str) -> bool:
+        """Whether the ticket was revoked; asked for those inside as well."""
+        return id in self._revocations()
+
+    def all(self) -> list[tuple[Ticket, bool]]:
+        """Tickets that were issued and have not expired, with whether each is revoked; latest first."""
+        self._refresh()
+        now = self._clock()
+        live = [ticket for ticket in self._issued.values() if ticket.expires > now]
+        return [(ticket, ticket.id in self._revoked) for ticket in sorted(live, key=lambda t: -t.issued)]
+
+    def _token(self, ticket: Ticket) -> str:
+        claims = _Claims(
+            ticket.id, ticket.room, ticket.role, ticket.name, ticket.site, ticket.issued, ticket.expires, ticket.device
+        )
+        return jwt.encode(msgspec.to_builtins(claims), self._key, algorithm="HS256")
+
+    def _append(self, line: _Line) -> None:
+        with self._list.open("ab") as file:
+            os.fchmod(file.fileno(), 0o600)
+            file.write(msgspec.json.encode(line) + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+    def _revocations(self) -> set[str]:
+        self._refresh()
+        return self._revoked
+
+    def _refresh(self) -> None:
+        """Read the list again if another process changed it. A torn last line is skipped."""
+        try:
+            state = self._list.stat()
+        except FileNotFoundError:
+            return
+        if (state.st_mtime_ns, state.st_size) == self._stamp:
+            return
+        self._stamp = (state.st_mtime_ns, state.st_size)
+        for raw in self._list.read_bytes().splitlines():
+            try:
+                line = msgspec.json.decode(raw, type=_Line)
+            except msgspec.DecodeError:
+                continue
+            if line.ticket:
+                self._issued[line.ticket.id] = line.ticket
+            if line.revoked:
+                self._revoked.add(line.revoked)
+
+
+class Codes:
+    """8-digit meeting codes and the limits on guessing them."""
+
+    def __init__(self, folder: Path, clock: Callable[[], float] = time.time) -> None:
+        """`folder` is the one of the tickets."""
+        folder.mkdir(parents=True, exist_ok=True)
+        self._path = folder / "codes.json"
+        self._clock = clock
+        self._by_address: OrderedDict[str, deque[float]] = OrderedDict()
+        self._all: deque[float] = deque()
+
+    def issue(self, room: str, life: float, role: Role = "guest") -> str:
+        """A new code for `room`, in place of the one it had."""
+        kept = [code for code in self._read() if code.room != room]
+        code = "".join(secrets.choice("0123456789") for _ in range(CODE_DIGITS))
+        _replace(self._path, msgspec.json.encode([*kept, _Code(room, code, self._clock() + life, role)]))
+        return code
+
+    def enter(self, typed: str, address: str) -> tuple[str, Role]:
+        """Room and role that the typed code opens for someone at `address`. Raises Refused."""
+        now = self._clock()
+        wrong = self._recent(address, now)
+        if len(wrong) >= TRIES_PER_ADDRESS:
+            raise Refused("too_many", retry=int(wrong[0] + ADDRESS_WINDOW - now) + 1)
+        if len(self._all) >= TRIES_PER_ROOM:
+            raise Refused("too_many", retry=int(self._all[0] + ROOM_WINDOW - now) + 1)
+        digits = "".join(c for c in typed[:40] if c in "0123456789")
+        found = None
+        for code in self._read():  # all are compared, so the time does not tell which digits were right
+            if hmac.compare_digest(code.code.encode(), digits.encode()) and code.expires > now:
+                found = code
+        if found:
+            return found.room, found.role
+        wrong.append(now)
+        self._all.append(now)
+        raise Refused("wrong_code", left=TRIES_PER_ADDRESS - len(wrong))
+
+    def _recent(self, address: str, now: float) -> deque[float]:
+        while self._all and self._all[0] <= now - ROOM_WINDOW:
+            self._all.popleft()
+        wrong = self._by_address.setdefault(address, deque())
+        self._by_address.move_to_end(address)
+        while wrong and wrong[0] <= now - ADDRESS_WINDOW:
+            wrong.popleft()
+        if len(self._by_address) > _MAX_ADDRESSES:
+            self._by_address.popitem(last=False)
+        return wrong
+
+    def _read(self) -> list[_Code]:
+        try:
+            return msgspec.json.decode(self._path.read_bytes(), type=list[_Code])
+        except (FileNotFoundError, msgspec.DecodeError):
+            return []
+
+
+def invitation(address: str, port: int, token: str) -> str:
+    """The link that carries a ticket; what follows the # is seen by no server."""
+    host = f"[{address}]" if ":" in address else address
+    return f"https://{host}:{port}/#t={token}"
+
+
+def _secret(path: Path) -> bytes:
+    """The key in `path`, made if it is missing or damaged (a damaged one ends all tickets)."""
+    try:
+        key = path.read_bytes()
+    except FileNotFoundError:
+        key = b""
+    if len(key) != 32:
+        key = secrets.token_bytes(32)
+        _replace(path, key)
+    return key
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Write a private file so that a power cut leaves the old or the new one."""
+    fresh = path.with_suffix(".new")
+    with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    fresh.replace(path)

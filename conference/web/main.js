@@ -1,0 +1,185 @@
+// The way through the page: home, device check, meeting, end. Each screen is a function that fills <main>.
+
+import { checkScreen } from "/web/check.js";
+import { meetingScreen } from "/web/meeting.js";
+import { clock, current, day, el, load, refusal, say, t } from "/web/text.js";
+
+const screen = document.getElementById("screen");
+let home = { name: "", language: "vi", help_phone: "", room: "", open: true };
+let invitation = readInvitation();
+let show = showHome;
+
+// An invitation link carries its ticket behind the #, which no server sees. A device ticket stays on the machine.
+function readInvitation() {
+  const token = new URLSearchParams(location.hash.slice(1)).get("t");
+  if (token) history.replaceState(null, "", location.pathname);
+  const found = token ?? localStorage.getItem("own.ticket");
+  const claims = found && readClaims(found);
+  if (!claims) return null;
+  if (claims.device) localStorage.setItem("own.ticket", found);
+  return { ticket: found, room: claims.room, name: claims.name };
+}
+
+function readClaims(token) {
+  try {
+    const bytes = Uint8Array.from(atob(token.split(".")[1].replace(/-/g, "+").replace(/_/g, "/")), (c) => c.charCodeAt(0));
+    return JSON.parse(new TextDecoder().decode(bytes));
+  } catch {
+    return null;
+  }
+}
+
+async function enter(wanted) {
+  const response = await fetch("/api/enter", { method: "POST", body: JSON.stringify(wanted) });
+  return response.json();
+}
+
+function go(next) {
+  show = next;
+  document.body.classList.remove("in-meeting");
+  document.getElementById("people-open").hidden = true;
+  document.getElementById("help").hidden = !home.help_phone;
+  document.getElementById("help").textContent = t("app.help", { phone: home.help_phone });
+  document.getElementById("place").textContent = home.name || t("app.name");
+  const other = document.getElementById("language");
+  other.textContent = t("app.language");
+  other.lang = current() === "vi" ? "en" : "vi";
+  screen.replaceChildren();
+  next();
+  screen.focus();
+}
+
+// --- home -------------------------------------------------------------------------------------------------------------
+
+function showHome() {
+  const problem = el("p", { class: "problem", role: "alert", hidden: true });
+  const code = codeForm(problem);
+  const join = async () => {
+    if (!invitation && !home.open) {
+      code.open = true;
+      code.querySelector("input").focus();
+      return tell(problem, t("home.code_needed"));
+    }
+    go(() => showCheck());
+  };
+  screen.append(
+    el("div", { class: "narrow" },
+      el("h1", {}, home.title || t("app.name")),
+      el("p", { id: "when" }, when()),
+      problem,
+      el("button", { class: "big main", id: "join", onclick: join }, t("home.join")),
+      el("button", { class: "big", id: "check", onclick: () => go(() => showCheck()) }, t("home.check")),
+      code,
+    ),
+  );
+}
+
+function codeForm(problem) {
+  const input = el("input", { inputmode: "numeric", autocomplete: "one-time-code", maxlength: "12", id: "code" });
+  const submit = async (event) => {
+    event.preventDefault();
+    const told = await enter({ code: input.value }).catch(() => null);
+    if (!told) return tell(problem, t("home.offline"));
+    if (told.reason) return tell(problem, refusal(told));
+    invitation = { ticket: told.ticket, room: told.room, name: "" };
+    go(() => showCheck());
+  };
+  input.addEventListener("input", () => {
+    const digits = input.value.replace(/\D/g, "").slice(0, 8);
+    input.value = digits.length > 4 ? `${digits.slice(0, 4)} ${digits.slice(4)}` : digits;
+  });
+  return el("details", { class: "card" },
+    el("summary", {}, t("home.code")),
+    el("form", { onsubmit: submit },
+      el("label", { for: "code" }, t("home.code_label")), input,
+      el("div", { class: "pair" }, el("button", { type: "submit" }, t("home.code_enter"))),
+    ),
+  );
+}
+
+function tell(problem, text) {
+  problem.textContent = text;
+  problem.hidden = false;
+}
+
+function when() {
+  if (!home.start) return t("home.none");
+  const start = new Date(home.start);
+  const time = clock(start, home.timezone);
+  const minutes = Math.round((start - Date.now()) / 60000);
+  if (minutes <= 0) return t("home.now", { time });
+  if (day(start, home.timezone) !== day(new Date(), home.timezone)) return t("home.later", { date: day(start, home.timezone), time });
+  const left = minutes < 60 ? t("home.minutes", { n: minutes }) : t("home.hours", { h: Math.floor(minutes / 60), n: minutes % 60 });
+  return t("home.today", { time, left });
+}
+
+// --- check, meeting, end ----------------------------------------------------------------------------------------------
+
+function showCheck() {
+  checkScreen(screen, {
+    name: invitation?.name || localStorage.getItem("name") || "",
+    fixed: Boolean(invitation?.name),
+    back: () => go(showHome),
+    join: (name, tracks) => {
+      localStorage.setItem("name", name);
+      return joinMeeting(name, tracks);
+    },
+  });
+}
+
+async function joinMeeting(name, tracks) {
+  const fresh = async () => (await enter({ name }).catch(() => null))?.ticket;
+  const open = !invitation;
+  if (open) {
+    const told = await enter({ name }).catch(() => null);
+    if (!told || told.reason) return told ? refusal(told) : t("home.offline");
+    invitation = { ticket: told.ticket, room: told.room, name: "" };
+  }
+  const entry = { ...invitation, name, renew: open ? fresh : null };
+  if (open) invitation = null;
+  go(() => meetingScreen(screen, entry, tracks, home, (told) => go(() => showEnd(told))));
+  return "";
+}
+
+function showEnd(told) {
+  const text = told ? refusal(told) : t("end.left");
+  say(text);
+  screen.append(
+    el("div", { class: "narrow" },
+      el("h1", {}, text),
+      el("button", { class: "big main", id: "again", onclick: () => go(() => showCheck()) }, t("end.again")),
+      el("button", { class: "big", onclick: () => go(showHome) }, t("end.home")),
+    ),
+  );
+}
+
+// --- start ------------------------------------------------------------------------------------------------------------
+
+async function ask() {
+  try {
+    home = await (await fetch("/api/home")).json();
+  } catch {
+    setTimeout(async () => (await ask()) && show === showHome && go(show), 3000);
+    return false;
+  }
+  return true;
+}
+
+document.getElementById("language").addEventListener("click", async () => {
+  await load(current() === "vi" ? "en" : "vi");
+  if (show === showHome) return go(show);
+  const other = document.getElementById("language");
+  other.textContent = t("app.language");
+  other.lang = current() === "vi" ? "en" : "vi";
+  document.dispatchEvent(new Event("language"));
+});
+
+setInterval(async () => {
+  const line = document.getElementById("when");
+  if (line && (await ask())) line.textContent = when();
+}, 30000);
+
+const known = await ask();
+await load(localStorage.getItem("language") ?? home.language);
+go(show);
+if (!known) screen.prepend(el("p", { class: "problem narrow", role: "alert" }, t("home.offline")));

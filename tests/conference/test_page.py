@@ -1,0 +1,48 @@
+"""The page's files: texts in both languages, size, and that nothing points outside the box."""
+
+import json
+import re
+import unicodedata
+from pathlib import Path
+
+from conference import messages
+from conference.server import WEB
+
+TEXTS = {name: json.loads((WEB / "text" / f"{name}.json").read_text()) for name in ("vi", "en")}
+SOURCES = {path.name: path.read_text() for path in [*WEB.glob("*.js"), *WEB.glob("*.html"), *WEB.glob("*.css")]}
+
+
+def test_texts_have_the_same_ids_and_placeholders() -> None:
+    """Every sentence is there in both languages with the same blanks, and none is left untranslated."""
+    assert list(TEXTS["vi"]) == list(TEXTS["en"])
+    for id, text in TEXTS["vi"].items():
+        assert set(re.findall(r"\{\w+\}", text)) == set(re.findall(r"\{\w+\}", TEXTS["en"][id])), id
+        assert text != TEXTS["en"][id] or id in {"meet.camera", "check.camera"}, id
+        assert text == unicodedata.normalize("NFC", text)
+
+
+def test_every_text_is_used_and_every_use_has_a_text() -> None:
+    """Ids in the scripts are in the files; ids in the files are in the scripts or made from a known prefix."""
+    code = "\n".join(SOURCES.values())
+    used = set(re.findall(r'"((?:app|home|check|device|meet|role|lost|end|refused)\.\w+)"', code))
+    assert used <= set(TEXTS["vi"])
+    made = ("refused.", "role.", "device.no_", "device.busy_", "check.", "meet.")
+    assert [id for id in TEXTS["vi"] if id not in used and not id.startswith(made)] == []
+
+
+def test_every_refusal_has_a_sentence() -> None:
+    """Each reason that the box can give is explained."""
+    sources = "\n".join(path.read_text() for path in Path(messages.__file__).parent.glob("*.py"))
+    reasons = set(re.findall(r'(?:Refused|Refusal|put_out\(room, member,|drop)\(?\s*"(\w+)"', sources)) - {
+        "not_allowed"
+    }
+    assert {"expired", "full", "revoked", "taken_over", "too_many"} <= reasons
+    assert {f"refused.{reason}" for reason in reasons} <= set(TEXTS["vi"])
+
+
+def test_page_is_small_and_stays_at_home() -> None:
+    """At most 200 kB in all, and no address of another host."""
+    assert sum(path.stat().st_size for path in WEB.rglob("*") if path.is_file()) <= 200_000
+    for name, text in SOURCES.items():
+        outside = set(re.findall(r"(?:https?:)?//[a-z][\w.-]+\.[a-z]{2,}", text)) - {"http://www.w3.org"}
+        assert not outside, name

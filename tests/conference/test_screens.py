@@ -1,0 +1,141 @@
+"""Every screen in both languages at three sizes: looked at by axe-core, and kept as pictures where asked for.
+
+EDGE_SCREENSHOTS=folder keeps the pictures.
+"""
+
+import asyncio
+import os
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.async_api import Browser
+
+from tests.conference.browser import Tab, chromium, join, needs_chromium, open_tab
+from tests.conference.live import Live, live
+
+pytestmark = [needs_chromium, pytest.mark.xdist_group("chromium")]  # one browser at a time
+
+AXE = resources.files("axe_playwright_python").joinpath("axe.min.js").read_text()
+SIZES = {"phone": (320, 640), "laptop": (1280, 720), "wall": (3840, 2160)}
+RUN_AXE = """async () => (await axe.run(document, {runOnly: ["wcag2a", "wcag2aa", "wcag21aa", "wcag22aa"]}))
+  .violations.map((found) => `${found.id}: ${found.nodes.map((node) => node.html.slice(0, 120)).join(" | ")}`)"""
+SMALL_TARGETS = """() => [...document.querySelectorAll("button, a, summary, input, select")]
+  .filter((one) => one.checkVisibility()).map((one) => [one.id || one.textContent, one.getBoundingClientRect().height])
+  .filter(([, height]) => height < 44 && height > 0)"""
+
+
+async def look(tab: Tab, name: str) -> None:
+    """No accessibility fault, no sideways scrolling, no small target, at every size."""
+    await tab.page.evaluate(AXE)
+    for size, (width, height) in SIZES.items():
+        await tab.page.set_viewport_size({"width": width, "height": height})
+        await asyncio.sleep(0.15)
+        assert await tab.page.evaluate("document.documentElement.scrollWidth <= innerWidth"), (name, size)
+        assert await tab.page.evaluate(SMALL_TARGETS) == [], (name, size)
+        if folder := os.environ.get("EDGE_SCREENSHOTS"):
+            await tab.page.screenshot(path=Path(folder) / f"{name}-{size}.png")
+    assert await tab.page.evaluate(RUN_AXE) == [], name
+    await tab.page.set_viewport_size({"width": 1280, "height": 800})
+
+
+@pytest.mark.parametrize("language", ["vi", "en"])
+def test_screens_are_well_made(language: str, tmp_path: Path) -> None:
+    """Home, check, meeting, its dialogs, the lost line and the end."""
+
+    async def scenario() -> None:
+        box: dict[str, Any] = {"language": language, "name": "UBND phường Sao Đỏ", "help_phone": "0220 3123 456"}
+        async with live(tmp_path, **box) as meeting, chromium() as browser:
+            other = await open_tab(browser, meeting)
+            await join(other, "Phường Ẩm Ễ Ỗ – ậệộợự")
+            await walk(browser, meeting, language)
+
+    asyncio.run(scenario())
+
+
+async def walk(browser: Browser, meeting: Live, language: str) -> None:
+    tab = await open_tab(browser, meeting, path=f"/#t={meeting.ticket('chair')}")
+    await tab.page.wait_for_selector("#join")
+    await look(tab, f"home-{language}")
+    await tab.page.click("#join")
+    await tab.page.wait_for_selector(".row.ok video")
+    await look(tab, f"check-{language}")
+    await tab.page.click("#enter")
+    await tab.until("globalThis.edge?.call.state === 'open'")
+    await tab.sees(1)
+    await look(tab, f"meeting-{language}")
+    for button, dialog in (("#people-open", "people"), ("#do-sound", "sound"), ("#do-leave", "leave")):
+        await tab.page.click(button)
+        await tab.page.wait_for_selector("dialog[open]")
+        await look(tab, f"{dialog}-{language}")
+        await tab.page.keyboard.press("Escape")
+    await keyboard_works(tab)
+    await tab.page.evaluate("edge.call.lostAt = Date.now() - 40000; edge.call.set('lost')")
+    await asyncio.sleep(1.2)
+    await look(tab, f"lost-{language}")
+    await tab.page.evaluate("edge.call.end({reason: 'removed'})")
+    await tab.page.wait_for_selector("#again")
+    await look(tab, f"end-{language}")
+    assert tab.faults == []
+
+
+async def keyboard_works(tab: Tab) -> None:
+    """M and H act, and Tab goes through the buttons from left to right."""
+    await tab.page.keyboard.press("m")
+    await tab.until("document.getElementById('do-mic').getAttribute('aria-pressed') === 'true'")
+    await tab.page.keyboard.press("h")
+    await tab.until("document.getElementById('do-hand').getAttribute('aria-pressed') === 'true'")
+    await tab.page.focus("#do-mic")
+    for wanted in ("do-camera", "do-hand"):
+        await tab.page.keyboard.press("Tab")
+        assert await tab.page.evaluate("document.activeElement.id") == wanted
+
+
+FAIL = "name => navigator.mediaDevices.getUserMedia = async () => { throw Object.assign(new Error(), {name}) }"
+FAILURES = {
+    "NotAllowedError": "cho phép",
+    "NotReadableError": "chương trình khác",
+    "NotFoundError": "Không tìm thấy camera",
+    "OverconstrainedError": "Không tìm thấy camera",
+    "TypeError": "TypeError",
+}
+
+
+def test_every_device_error_has_a_way_forward(tmp_path: Path) -> None:
+    """Each error of getUserMedia has its own sentence and a button; joining works without any device."""
+
+    async def scenario() -> None:
+        async with live(tmp_path) as meeting, chromium() as browser:
+            other = await open_tab(browser, meeting)
+            await join(other, "A")
+            for error, words in FAILURES.items():
+                tab = await open_tab(browser, meeting)
+                await tab.page.evaluate(FAIL, error)
+                await tab.page.click("#join")
+                row = tab.page.locator(".row.bad").first
+                await row.get_by_text(words).wait_for()
+                assert await row.get_by_role("button", name="Thử lại").is_visible()
+                assert await tab.page.locator("#enter").text_content() == "Vào họp để xem và nghe"
+                if error == "NotFoundError":
+                    await tab.page.click("#enter")
+                    await tab.sees(1)
+                await tab.context.close()
+
+    asyncio.run(scenario())
+
+
+def test_insecure_page_says_what_to_do(tmp_path: Path) -> None:
+    """Without mediaDevices the page offers the secure address and does not break."""
+
+    async def scenario() -> None:
+        async with live(tmp_path) as meeting, chromium() as browser:
+            context = await browser.new_context(ignore_https_errors=True)
+            page = await context.new_page()
+            await page.add_init_script("Object.defineProperty(window, 'isSecureContext', {value: false})")
+            await page.goto(meeting.url)
+            await page.click("#join")
+            link = page.get_by_role("link", name="Mở địa chỉ an toàn")
+            assert await link.get_attribute("href") == f"{meeting.url}/"
+
+    asyncio.run(scenario())

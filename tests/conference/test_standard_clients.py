@@ -1,0 +1,104 @@
+"""WHIP and WHEP: standard clients send to a room and watch it."""
+
+import asyncio
+from pathlib import Path
+
+import aiohttp
+from aiortc import AudioStreamTrack, RTCPeerConnection, RTCSessionDescription, VideoStreamTrack
+from av import VideoFrame
+
+from conference.caller import Caller
+from tests.conference.live import KEY_FRAME, Live, Page, live
+
+SDP = {"Content-Type": "application/sdp"}
+
+
+async def post(meeting: Live, kind: str, ticket: str, offer: str, **more: str) -> aiohttp.ClientResponse:
+    headers = {**SDP, "Authorization": f"Bearer {ticket}", **more}
+    return await meeting.session.post(f"{meeting.url}/{kind}/giao-ban", data=offer, headers=headers)
+
+
+def test_whip_sends_in_and_whep_watches(tmp_path: Path) -> None:
+    """A WHIP client is seen by a page and by a WHEP client; DELETE gives the seat up."""
+
+    async def scenario() -> None:
+        async with live(tmp_path) as meeting:
+            viewer = await meeting.join("site")
+            sender, watcher = Page(meeting, Caller()), Page(meeting, Caller(audio=False, video=False, **ONE_EACH))
+            answer = await post(meeting, "whip", meeting.ticket("site", "camera"), sender.caller.offer())
+            assert answer.status == 201
+            assert answer.content_type == "application/sdp"
+            await sender.caller.connect(await answer.text())
+            sender.send_media()
+            await viewer.until(lambda: bool(viewer.sees() and viewer.hears()))
+
+            watching = await post(meeting, "whep", meeting.ticket("guest", "wall"), watcher.caller.offer())
+            assert watching.status == 201
+            await watcher.caller.connect(await watching.text())
+            await viewer.until(lambda: any(p.pt == 96 for _, p in watcher.packets))
+            await viewer.until(lambda: any(p.pt == 111 for _, p in watcher.packets))
+            first = next(packet for _, packet in watcher.packets if packet.pt == 96)
+            assert len(first.payload) == len(KEY_FRAME)
+
+            for location in (answer.headers["Location"], watching.headers["Location"]):
+                assert (await meeting.session.patch(meeting.url + location)).status == 204
+                assert (await meeting.session.delete(meeting.url + location)).status == 200
+                assert (await meeting.session.delete(meeting.url + location)).status == 404
+            await viewer.until(lambda: len(viewer.members()) == 1)
+            for page in (viewer, sender, watcher):
+                await page.drop()
+
+    asyncio.run(scenario())
+
+
+ONE_EACH = {"audio_slots": 1, "video_slots": 1}
+
+
+def test_whip_refusals_have_their_status(tmp_path: Path) -> None:
+    """No ticket 401, another room's 403, a room that is not there 403, no description 400 and 415."""
+
+    async def scenario() -> None:
+        async with live(tmp_path) as meeting:
+            offer = Caller().offer()
+            assert (await post(meeting, "whip", "", offer)).status == 401
+            assert (await post(meeting, "whip", "a.b.c", offer)).status == 401
+            assert (await post(meeting, "whip", meeting.ticket(room="other"), offer)).status == 403
+            assert (await post(meeting, "whip", meeting.ticket(), "hello")).status == 400
+            wrong = {"Content-Type": "text/plain"}
+            assert (await post(meeting, "whip", meeting.ticket(), offer, **wrong)).status == 415
+            assert (await meeting.status()).rooms[0].members == ()
+
+    asyncio.run(scenario())
+
+
+def test_another_stack_sends_and_watches(tmp_path: Path) -> None:
+    """aiortc's whole peer connection (full ICE, its own descriptions, real VP8 and Opus) sends in and decodes.
+
+    Debian 12's simple-whip-client cannot start: it is linked to libsoup 2, its libnice to libsoup 3.
+    """
+
+    async def scenario() -> None:
+        async with live(tmp_path) as meeting:
+            sender, watcher = RTCPeerConnection(), RTCPeerConnection()
+            sender.addTrack(VideoStreamTrack())
+            sender.addTrack(AudioStreamTrack())
+            await dial(meeting, "whip", sender)
+            for kind in ("audio", "video"):
+                watcher.addTransceiver(kind, direction="recvonly")
+            await dial(meeting, "whep", watcher)
+            video = next(t.receiver.track for t in watcher.getTransceivers() if t.kind == "video")
+            async with asyncio.timeout(15):
+                frames = [await video.recv() for _ in range(20)]
+            assert isinstance(frames[-1], VideoFrame)
+            assert (frames[-1].width, frames[-1].height) == (640, 480)
+            await sender.close()
+            await watcher.close()
+
+    asyncio.run(scenario())
+
+
+async def dial(meeting: Live, kind: str, connection: RTCPeerConnection) -> None:
+    await connection.setLocalDescription(await connection.createOffer())
+    response = await post(meeting, kind, meeting.ticket("site", kind), connection.localDescription.sdp)
+    assert response.status == 201
+    await connection.setRemoteDescription(RTCSessionDescription(await response.text(), "answer"))
