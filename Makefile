@@ -1,13 +1,14 @@
 # Commands of the project. `make` alone makes .venv; `make help` lists the others.
 .DEFAULT_GOAL := venv
 .NOTPARALLEL:
-.PHONY: venv servers demo test check bench faults lock clean help
+.PHONY: venv servers browser demo test check bench faults lock clean help
 
 PYTHON ?= python3
 BIN := .venv/bin
 CODE := drivers conference edge_agent
-# Debian package:command. Real servers; the demo and the tests start them by themselves, on free ports.
+# Debian package:command. Real servers, and for the tests a real browser; demo and tests start them by themselves.
 SERVERS := mosquitto:mosquitto influxdb:influxd victoria-metrics:victoria-metrics
+BROWSER := chromium:chromium
 
 export PYTHON
 # The servers are in /usr/sbin, which Debian leaves out of an ordinary user's PATH.
@@ -25,11 +26,14 @@ venv: .venv/.made  ## .venv with everything the project needs, as locked
 servers:
 	@tools/debian.sh $(SERVERS)
 
+browser:
+	@tools/debian.sh $(BROWSER)
+
 demo: venv servers  ## a ward's box on this machine, without hardware; DEMO_SECONDS=30 ends it by itself
 	@$(BIN)/edge demo $(if $(DEMO_SECONDS),--seconds $(DEMO_SECONDS))
 
-test: venv servers  ## all tests, on real servers
-	$(BIN)/pytest -n 2 --dist loadfile -m "not faults" -rs
+test: venv servers browser  ## all tests, on real servers and in a real browser
+	$(BIN)/pytest -n 2 --dist loadgroup -m "not faults" -rs
 
 check: venv  ## format, types, layers, docs, service units, lock file: what each change must pass
 	$(BIN)/ruff check
@@ -41,7 +45,7 @@ check: venv  ## format, types, layers, docs, service units, lock file: what each
 bench: venv servers  ## speed and size, as a table of ratios
 	$(BIN)/python -m bench
 
-faults: venv servers  ## long fault and soak runs
+faults: venv servers browser  ## long fault and soak runs
 	$(BIN)/pytest -m faults --timeout 1800 -rs
 
 lock: venv  ## uv.lock and requirements.txt anew, after a change of dependencies in pyproject.toml

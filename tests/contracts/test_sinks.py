@@ -73,7 +73,8 @@ def _influx(server: InfluxDB, database: str, name: str) -> dict[int, float]:
 def _victoria(server: VictoriaMetrics, name: str) -> dict[int, float]:
     server.flush()
     series = server.export(f'{{__name__="{name.replace(".", "_")}"}}')
-    return {stamp: value for one in series for stamp, value in zip(one.timestamps, one.values, strict=True)}
+    samples = [sample for one in series for sample in zip(one.timestamps, one.values, strict=True)]
+    return {stamp: value for stamp, value in samples if value is not None}
 
 
 def send(settings: Influx, *rows: Row, only: tuple[str, ...] = ()) -> Settled:

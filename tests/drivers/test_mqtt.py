@@ -284,7 +284,7 @@ def test_qos_0_faster_than_it_is_taken(mosquitto: Mosquitto) -> None:
         assert len((await anext(batches)).readings) == 100
         assert connection.counts.dropped == 900
         assert [trouble.what for trouble in connection.troubles()] == ["messages_dropped"]
-        await batches.aclose()  # type: ignore[attr-defined]
+        await batches.aclose()
 
     asyncio.run(scenario())
 

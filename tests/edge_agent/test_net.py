@@ -18,7 +18,6 @@ from string import Formatter
 
 import aiomqtt
 import pytest
-from net_box import PASSWORD, Box, on_a_terminal, said, serving, states, with_secrets
 
 from drivers.mqtt_seam import Link, Wanted
 from edge_agent import net
@@ -26,6 +25,7 @@ from edge_agent.__main__ import main
 from edge_agent.demo_servers import Mosquitto, free_port
 from edge_agent.net import Answer, paragraph, verdict
 from edge_agent.text import texts
+from tests.edge_agent.net_box import PASSWORD, Box, on_a_terminal, said, serving, states, with_secrets
 
 
 @pytest.fixture

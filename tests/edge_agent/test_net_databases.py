@@ -10,9 +10,9 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from net_box import PASSWORD, Box, on_a_terminal, said, serving, states, with_secrets
 
 from edge_agent.demo_servers import InfluxDB, VictoriaMetrics
+from tests.edge_agent.net_box import PASSWORD, Box, on_a_terminal, said, serving, states, with_secrets
 
 SINK = ("name", "tcp", "answers", "sign_in", "database", "stored", "once")
 
