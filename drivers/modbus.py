@@ -244,10 +244,16 @@ class ModbusBus:
         limit = max(monotonic(), self._quiet_until) + BABBLE
         while (now := monotonic()) < limit:
             pause = SETTLE if guard.stray else self._gap
-            wait = max(self._quiet_until, guard.heard_at + pause) - now
-            if wait <= 0:
+            heard = guard.heard_at
+            wait = max(self._quiet_until, heard + pause) - now
+            if wait > 0:
+                await self._sleep(wait)
+                continue
+            # Bytes may lie in the kernel that the loop has not come to read: let it, before they count as an answer.
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            if guard.heard_at == heard:
                 break
-            await self._sleep(wait)
         if guard.stray and self._debt:
             self._debt.unit.came_late()
             self._slowest = max(self._slowest, guard.heard_at - self._debt.sent)

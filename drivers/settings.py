@@ -220,6 +220,10 @@ def _json_path(value: str) -> str:
 JsonPath = Annotated[str, AfterValidator(_json_path)]
 
 
+TAKEN_TAGS = frozenset({"site", "sensor", "src", "time"})
+"""Tags that the box sets itself, and the one that InfluxDB keeps for itself."""
+
+
 class Subscription(Part):
     """Messages of one kind and how they become readings."""
 
@@ -241,6 +245,8 @@ class Subscription(Part):
     def _complete(self) -> Subscription:
         if self.decoder == "json" and not self.points:
             raise fault("json_without_points", ("decoder", "points"))
+        if taken := sorted(TAKEN_TAGS & self.tags.keys()):
+            raise fault("taken_tag", ("tags",), value=taken[0])
         return self
 
 

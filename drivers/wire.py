@@ -6,7 +6,9 @@ pymodbus never retries and never reconnects here: both are the bus's, which know
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
+import termios
 from collections.abc import Callable
 
 from pymodbus import FramerType, ModbusException
@@ -43,7 +45,10 @@ class Wire:
     async def open(self, timeout: float) -> None:
         """Connect. Raises OSError (of which TimeoutError is one) with the reason, which `client.connect()` hides."""
         context = self._client.ctx
-        context.transport, _ = await asyncio.wait_for(context.call_create(), timeout)
+        try:
+            context.transport, _ = await asyncio.wait_for(context.call_create(), timeout)
+        except (termios.error, ValueError) as error:  # a setting that this port does not have, an impossible host name
+            raise OSError(errno.EINVAL, str(error)) from error
 
     async def ask(self, request: Request, patience: float) -> Outcome:
         """Send `request` and wait `patience` seconds for its answer; `guard` then has the answer's data."""

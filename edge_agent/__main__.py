@@ -33,7 +33,9 @@ def main(words: Sequence[str] | None = None) -> int:
     from edge_agent.commands import Wrong
 
     try:
-        return int(arguments.command(arguments))
+        code = int(arguments.command(arguments))
+        sys.stdout.flush()  # here, where a reader that went away is no fault, and not at the interpreter's end
+        return code
     except Wrong as wrong:
         print(wrong, file=sys.stderr)
         return 2

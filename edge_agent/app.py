@@ -130,8 +130,13 @@ class App:
     def _arrange(self) -> None:
         """Start the parts that are configured and do not run."""
         for name, settings, start in self._wanted():
-            if name not in self._parts:
+            if name in self._parts:
+                continue
+            try:
                 task, runs = start(name)
+            except Exception as error:  # noqa: BLE001  # what passed the check and still cannot be made costs only itself
+                self._fails(name, error)
+            else:
                 self._parts[name] = Part(settings, task, runs)
 
     async def _clear(self) -> None:
@@ -183,11 +188,14 @@ class App:
         while True:
             try:
                 await work()
-            except Exception as error:  # said with its trace, and tried again: this one place must hold
-                log.exception("part failed, starts again part=%s pause=%.0fs", name, RESTART_PAUSE)
-                facts = {"part": name, "error": f"{type(error).__name__}: {error}"}
-                self._failed[name] = Trouble("part_failing", name, time.time(), facts, failed=True)
+            except Exception as error:  # noqa: BLE001  # said with its trace, and tried again: this place must hold
+                self._fails(name, error)
             await asyncio.sleep(RESTART_PAUSE)
+
+    def _fails(self, name: str, error: Exception) -> None:
+        log.exception("part failed part=%s", name)
+        facts = {"part": name, "error": f"{type(error).__name__}: {error}"}
+        self._failed[name] = Trouble("part_failing", name, time.time(), facts, failed=True)
 
     # --- the configuration read again ---------------------------------------------------------------------------------
 

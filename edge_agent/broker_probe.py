@@ -77,7 +77,7 @@ async def probe(broker: Broker, messages: int = MESSAGES) -> Finding:
     except SecretMissing as missing:
         return Finding(broker.id, error=str(missing))
     except (Refused, Unreachable, aiomqtt.MqttError, ssl.SSLError, OSError) as why:
-        return Finding(broker.id, error=str(why))
+        return Finding(broker.id, error=str(why) or "no answer in time")
     return Finding(broker.id, messages, kept, window)
 
 

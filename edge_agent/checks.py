@@ -64,6 +64,8 @@ def _range(quantity: Quantity, own: Limit | None) -> tuple[float | None, float |
 class _Stamp(msgspec.Struct):
     last: int
     """The newest stamp given, in ms."""
+    beyond: int = 0
+    """Readings since a device's clock began to stand still."""
     own: dict[int, list[tuple[Value | None, ...]]] = {}
     """Newest stamps that the device itself gave, each with the different readings that it stamped so."""
 
@@ -90,7 +92,8 @@ class Stamps:
         if stamp is None:
             self.copies += 1
             return None
-        known.last = max(known.last, stamp)
+        if not readings.stamped:  # a device's clock, perhaps years ahead, must not move ours
+            known.last = stamp
         return readings if stamp == readings.time else msgspec.structs.replace(readings, time=stamp)
 
     def _given(self, known: _Stamp, readings: Readings) -> int | None:
@@ -103,7 +106,8 @@ class Stamps:
         if readings.values in alike:
             return None
         if len(alike) >= MOST_ALIKE:  # the device's clock stands still
-            return known.last + 1
+            known.beyond += 1
+            return readings.time + len(alike) + known.beyond - 1
         alike.append(readings.values)
         return readings.time + len(alike) - 1
 

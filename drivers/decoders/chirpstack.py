@@ -30,6 +30,9 @@ from drivers.settings import Subscription
 _REMARK = re.compile(r"([-+0-9.]+) ?\(.*\)")
 """`3.2(low battery)`: Netvox adds a remark on the day the battery is low."""
 
+MOST_HISTORY = 200
+"""Entries that one uplink may bring; a frame of LoRaWAN holds some tens."""
+
 
 class _Device(msgspec.Struct, rename="camel"):
     device_name: str = ""
@@ -106,6 +109,8 @@ def _payload(fields: Mapping[str, Any], device: str, time: int | None, targets: 
     unknown = [name for name in fields if not _known(name, targets)]
     rows = list(_rows(_given(fields, targets), device, time))
     history = fields.get("history")
+    if isinstance(history, list) and len(history) > MOST_HISTORY:
+        raise Malformed(f"history of {len(history)} entries")
     for entry in history if isinstance(history, list) else ():
         if isinstance(entry, dict):
             then = stamp(entry["timestamp"]) if "timestamp" in entry else NO_TIME
@@ -151,7 +156,8 @@ def _rows(given: Iterable[_Given], device: str, time: int | None) -> Iterator[De
         if quantity.field in group:
             group = groups.setdefault((quantity.measurement, item.name), {})
         group[quantity.field] = item
-    for (measurement, source), group in groups.items():
+    for (measurement, source), found in groups.items():
+        group = dict(sorted(found.items()))  # the same fields in another order are the same series
         faults = {index: item.fault for index, item in enumerate(group.values()) if item.fault}
         yield Decoded(
             device,

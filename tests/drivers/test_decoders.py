@@ -464,3 +464,17 @@ def test_payload_just_below_the_limit() -> None:
     """The longest payload that is taken is still decoded in a moment."""
     filler = "a" * (MAX_PAYLOAD - 40)
     assert decoded(TRAFFIC, "traffic/a/b", {"count": 1, "x": filler}).rows[0].values == (1,)
+
+
+def test_fields_in_another_order_are_the_same_series() -> None:
+    """JSON has no order: a device that shuffles its fields does not become many."""
+    orders = ({"temperature": 1, "humidity": 2}, {"humidity": 2, "temperature": 1})
+    (first,), (second,) = [decoded(CHIRPSTACK, UP, uplink(fields)).rows for fields in orders]
+    assert (first.fields, first.values) == (second.fields, second.values)
+
+
+def test_uplink_with_a_flood_of_history_is_refused() -> None:
+    """One message cannot become thousands of readings."""
+    history = [{"timestamp": 1786674000, "depth": 1}] * 1000
+    with pytest.raises(Malformed):
+        decoded(CHIRPSTACK, UP, uplink({"history": history}))

@@ -33,7 +33,10 @@ def test_every_generated_value_is_in_both_databases(
         box.end_ward()
         assert wait_until(box.drained, 20), box.log()
         centre = box.compare_influxdb(influxdb)
-        province = box.compare_victoria(victoria_metrics, ("air", "weather", "water"))
+        wanted = ("air", "weather", "water")
+        # victoria-metrics may show a new series only after some seconds, whatever was flushed.
+        wait_until(lambda: box.compare_victoria(victoria_metrics, wanted).exact, 20, step=1)
+        province = box.compare_victoria(victoria_metrics, wanted)
         rows = box.ledger()
         assert box.stop() == 0
     assert centre.exact, centre
