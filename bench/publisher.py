@@ -41,6 +41,7 @@ class Publisher:
         self._selector.register(self._socket, selectors.EVENT_READ)
         self._unsent = b""
         self._heard = 0
+        self._began = time.time()
         self.published = 0
 
     @property
@@ -48,21 +49,12 @@ class Publisher:
         """Messages that the broker has taken over."""
         return self._heard // PUBACK
 
-    def publish(self, count: int, now: float) -> None:
-        """Send the next `count` messages, stamped `now` (Unix seconds)."""
-        end = datetime.fromtimestamp(now, UTC).isoformat(timespec="milliseconds")
-        self._unsent += b"".join(self._packet(self.published + i, end) for i in range(count))
+    def publish(self, count: int, rate: float) -> None:
+        """Send the next `count` messages, stamped when they are due: a counter never stamps two alike."""
+        for number in range(self.published, self.published + count):
+            self._unsent += _packet(number, self._began + number / rate)
         self.published += count
         self._send()
-
-    def _packet(self, number: int, end: str) -> bytes:
-        topic = TOPIC.format(f"cnt-{number % COUNTERS:03}").encode()
-        body = (
-            f'{{"count":{number % 97},"speed":{20 + number % 613 / 10:.1f},"occupancy":{number % 890 / 10:.1f},'
-            f'"lane":"{number % 2 + 1}","dir":"forward","class":"car","end":"{end}","id":{number}}}'
-        ).encode()
-        rest = len(topic).to_bytes(2, "big") + topic + (number % 65535 + 1).to_bytes(2, "big") + b"\0" + body
-        return b"\x32" + bytes((len(rest) & 0x7F | 0x80, len(rest) >> 7)) + rest
 
     def _send(self) -> None:
         if self._unsent:
@@ -84,13 +76,25 @@ class Publisher:
             self.listen(0.05)
 
 
+def _packet(number: int, when: float) -> bytes:
+    """One PUBLISH with QoS 1; `when` in Unix seconds."""
+    topic = TOPIC.format(f"cnt-{number % COUNTERS:03}").encode()
+    end = datetime.fromtimestamp(when, UTC).isoformat(timespec="milliseconds")
+    body = (
+        f'{{"count":{number % 97},"speed":{20 + number % 613 / 10:.1f},"occupancy":{number % 890 / 10:.1f},'
+        f'"lane":"{number % 2 + 1}","dir":"forward","class":"car","end":"{end}","id":{number}}}'
+    ).encode()
+    rest = len(topic).to_bytes(2, "big") + topic + (number % 65535 + 1).to_bytes(2, "big") + b"\0" + body
+    return b"\x32" + bytes((len(rest) & 0x7F | 0x80, len(rest) >> 7)) + rest
+
+
 def main(port: int, rate: float, seconds: float) -> None:
     """Publish `rate` messages a second."""
     publisher = Publisher(port)
     print("connected", flush=True)
     began, late = time.monotonic(), 0.0
     while (passed := time.monotonic() - began) < seconds:
-        publisher.publish(int(passed * rate) - publisher.published, time.time())
+        publisher.publish(int(passed * rate) - publisher.published, rate)
         late = max(late, time.monotonic() - began - passed)
         publisher.listen(BURST)
     publisher.settle()
