@@ -22,6 +22,8 @@ from typing import Self
 
 import msgspec
 
+from drivers.sim.process import dies_with_us
+
 EDGE_CONF = Path(__file__).parent.parent / "config" / "mosquitto" / "edge.conf"
 START_TIMEOUT = 20.0
 STOP_TIMEOUT = 10.0
@@ -95,7 +97,7 @@ class Server:
         program = _find(self.binary, self.package)
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [*_dies_with_us(), program, *self.command()],
+                [*dies_with_us(), program, *self.command()],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -374,12 +376,6 @@ def _find(binary: str, package: str) -> str:
     if (found := _search(binary)) is None:
         raise MissingServer(binary, package)
     return found
-
-
-def _dies_with_us() -> list[str]:
-    """Let the kernel end the server with the thread that started it: even kill -9 of the demo leaves nothing."""
-    setpriv = shutil.which("setpriv")
-    return [setpriv, "--pdeathsig", "TERM", "--"] if setpriv else []
 
 
 def _alive(url: str) -> bool:

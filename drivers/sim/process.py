@@ -52,7 +52,7 @@ class WardProcess:
         """Start it and wait until everything listens. Raises WardFailed."""
         command = [sys.executable, "-m", "drivers.sim.ward", *self.options]
         self._process = subprocess.Popen(
-            [*_dies_with_us(), *command],
+            [*dies_with_us(), *command],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=self._errors,
@@ -117,7 +117,7 @@ def _part(line: str, name: str) -> str:
     return found[1] if found else ""
 
 
-def _dies_with_us() -> list[str]:
-    """Let the kernel end the ward with its parent, however that ends."""
+def dies_with_us() -> list[str]:
+    """Words before a command: the kernel ends it with the thread that started it, even after kill -9."""
     setpriv = shutil.which("setpriv")
     return [setpriv, "--pdeathsig", "TERM", "--"] if setpriv else []

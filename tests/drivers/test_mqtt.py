@@ -585,7 +585,8 @@ def test_server_that_is_no_broker() -> None:
         server = await asyncio.start_server(speaks_http, "127.0.0.1", 0)
         port = server.sockets[0].getsockname()[1]
         async with taking(broker(f"mqtt://127.0.0.1:{port}"), connected=False) as taker:
-            await until(lambda: taker.what() == ["broker_unreachable"], timeout=15)
+            await until(lambda: bool(taker.what()), timeout=15)
+            assert taker.what() == ["broker_unreachable"]
         server.close()
 
     asyncio.run(scenario())

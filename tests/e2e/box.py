@@ -17,6 +17,7 @@ import msgspec
 from drivers.sim.compare import Comparison, Delivered, compare, influx_rows, victoria_rows
 from drivers.sim.ledger import read_ledger
 from edge_agent.client import NotRunning, ask
+from edge_agent.demo.stage import MQTT
 from edge_agent.demo_servers import InfluxDB, VictoriaMetrics, wait_until
 from edge_agent.status import LedgerRow, Status
 
@@ -39,18 +40,6 @@ buses:
     devices:
       - {{id: power-1, profile: eastron-sdm630, unit: 1, every: {every}}}
       - {{id: water-1, profile: dfrobot-sen0676-radar, unit: 7, every: {every}}}
-mqtt:
-  - id: field
-    broker: {broker}
-    client_id: edge-cl-02
-    subscriptions:
-      - {{topic: application/+/device/+/event/up, decoder: chirpstack, qos: 1}}
-      - topic: traffic/+/interval
-        decoder: json
-        device: "{{1}}"
-        time: $.end
-        tags: {{lane: $.lane, dir: $.dir, class: $.class}}
-        points: {{traffic.count: $.count, traffic.speed_avg_kmh: $.speed}}
 sinks: {sinks}
 """
 
@@ -158,7 +147,7 @@ class Box(Agent):
         self.ward = Process(folder / "ward.log", "sim", "ward", *places, *options)
         ready = re.search(r"modbus=127\.0\.0\.1:(\d+)", self.ward.line())
         assert ready, (folder / "ward.log").read_text()
-        block = CONFIG.format(every=every, modbus=ready[1], broker=broker, sinks=sinks_block)
+        block = CONFIG.format(every=every, modbus=ready[1], sinks=sinks_block) + MQTT.format(broker="field", url=broker)
         self.file.write_text(block, encoding="utf-8")
         self._ward_runs = True
 

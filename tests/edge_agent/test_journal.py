@@ -345,6 +345,7 @@ def test_acknowledgement_that_fails_keeps_the_others_from_nothing(tmp_path: Path
         kept.put([at(0)], broken)
         await put(kept, at(1))
         await put(kept, at(2))
+        assert (await kept.stat()).readings == 6  # two in each
 
     run(work, lambda: journal(tmp_path))
 
