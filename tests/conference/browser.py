@@ -74,7 +74,7 @@ class Tab:
         """Pictures that the camera's stream has sent so far."""
         return int(await self.page.evaluate(_SENT))
 
-    async def until(self, expression: str, within: float = 15.0) -> None:
+    async def until(self, expression: str, within: float = 45.0) -> None:
         """Wait until a JavaScript expression is true (the page's policy forbids Playwright's own way)."""
         for _ in range(int(within * 20)):
             if await self.page.evaluate(expression):
@@ -82,7 +82,7 @@ class Tab:
             await asyncio.sleep(0.05)
         raise AssertionError(f"not within {within} s: {expression} {self.faults}")
 
-    async def sees(self, pictures: int, within: float = 20.0) -> None:
+    async def sees(self, pictures: int, within: float = 45.0) -> None:
         """Wait until so many pictures are being decoded."""
         for _ in range(int(within * 10)):
             if sum(one["frames"] > 3 for one in (await self.frames())["video"]) >= pictures:
@@ -106,6 +106,6 @@ async def join(tab: Tab, name: str) -> None:
     await tab.page.click("#join")
     if name:
         await tab.page.fill("#name", name)
-    await tab.page.wait_for_selector(".row.ok video", timeout=10_000)
+    await tab.page.wait_for_selector(".row.ok video", timeout=30_000)
     await tab.page.click("#enter")
     await tab.until("globalThis.edge?.call.state === 'open'")

@@ -115,7 +115,7 @@ class Page:
             self.state[type(told)] = told
             self._news.set()
 
-    async def until(self, true: Any, within: float = 5.0) -> None:
+    async def until(self, true: Any, within: float = 20.0) -> None:
         """Wait until something holds."""
         end = time.monotonic() + within
         while not true():

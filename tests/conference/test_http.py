@@ -124,7 +124,7 @@ def test_planned_meeting_waits_for_its_chair(tmp_path: Path) -> None:
             assert (home["title"], home["room"]) == ("Giao ban tuần", "giao-ban")
             pages = [await meeting.join(site=f"cl-0{n}") for n in range(2)]
             pages[0].send_media()
-            await asyncio.sleep(0.5)
+            await pages[1].until(lambda: len(pages[1].members()) == 2)
             members = pages[1].state[messages.Members]
             assert isinstance(members, messages.Members)
             assert members.waiting

@@ -29,9 +29,8 @@ def test_members_see_and_hear_each_other(tmp_path: Path) -> None:
             for page in pages:
                 others = {other.welcome.you for other in pages} - {page.welcome.you}
                 await page.until(lambda p=page, o=others: p.sees() == o and p.hears() == o)
-            await asyncio.sleep(1.5)
             for page in pages:
-                assert len([s for s in slot_ssrcs(page) if page.heard[s] > 10]) == 4
+                await page.until(lambda p=page: len([s for s in slot_ssrcs(p) if p.heard[s] > 10]) == 4)
                 assert_unbroken(page)
                 await page.drop()
 
@@ -61,18 +60,27 @@ def test_slot_switch_keeps_the_stream_whole(tmp_path: Path) -> None:
                 wanted = sites[turn % 2].welcome.you
                 await chair.say(messages.Spotlight(wanted))
                 await chair.until(lambda w=wanted: chair.slots().video and chair.slots().video[0].member == w)
-                await asyncio.sleep(0.4)
+                await chair.until(lambda t=turn: keys(on_stage(chair)) > t)
+                await asyncio.sleep(0.2)
             assert_unbroken(chair)
-            stage = slot_ssrcs(chair)[3]
-            pictures = [packet for _, packet in chair.packets if packet.ssrc == stage]
+            pictures = on_stage(chair)
             ids = [rtp.vp8_picture(packet.payload).id for packet in pictures]
             steps = {(after - before) & 0x7FFF for before, after in pairwise(ids)}
             assert steps == {1}
-            assert sum(rtp.vp8_picture(packet.payload).key for packet in pictures) >= 4
+            assert keys(pictures) >= 4
             for page in (chair, *sites):
                 await page.drop()
 
     asyncio.run(scenario())
+
+
+def on_stage(page: Page) -> list[rtp.Packet]:
+    stage = slot_ssrcs(page)[3]
+    return [packet for _, packet in page.packets if packet.ssrc == stage]
+
+
+def keys(pictures: list[rtp.Packet]) -> int:
+    return sum(rtp.vp8_picture(packet.payload).key for packet in pictures)
 
 
 def test_floor_is_one_act(tmp_path: Path) -> None:
@@ -111,7 +119,7 @@ def test_seat_is_kept_for_a_lost_connection(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with live(tmp_path) as meeting:
             viewer = await meeting.join("chair")
-            token = meeting.tickets.issue("giao-ban", "site", "Sao Đỏ", "cl-02", life=1.0)
+            token = meeting.tickets.issue("giao-ban", "site", "Sao Đỏ", "cl-02", life=3.0)
             page = Page(meeting, Caller())
             await page.enter(token)
             await page.call()
@@ -120,7 +128,7 @@ def test_seat_is_kept_for_a_lost_connection(tmp_path: Path) -> None:
             await viewer.until(lambda: viewer.sees() == {you})
             await page.drop()
             await viewer.until(lambda: viewer.person(you).away)
-            await asyncio.sleep(1.0)
+            await asyncio.sleep(3.0)
             stranger = Page(meeting, Caller())
             await stranger.enter(token)
             assert stranger.state[messages.Refusal] == messages.Refusal("expired")
@@ -164,7 +172,7 @@ def test_revoked_ticket_ends_the_stay(tmp_path: Path) -> None:
             page = Page(meeting, Caller())
             await page.enter(token)
             meeting.tickets.revoke(meeting.tickets.read(token).id)
-            await page.until(lambda: messages.Refusal in page.state, within=6)
+            await page.until(lambda: messages.Refusal in page.state)
             assert page.state[messages.Refusal] == messages.Refusal("revoked")
             again = Page(meeting, Caller())
             await again.enter(token, seat=page.welcome.seat)
@@ -220,7 +228,7 @@ def test_thin_line_pauses_pictures_and_keeps_voices(tmp_path: Path) -> None:
             await thin.until(lambda: thin.slots().video[0].layer == -1)
             await thin.until(lambda: bool((q := thin.state.get(messages.Quality)) and getattr(q, "weak", False)))
             before = len(thin.packets)
-            await asyncio.sleep(0.5)
+            await thin.until(lambda: len(thin.packets) > before + 10)
             assert {packet.pt for _, packet in thin.packets[before:]} == {111}
             assert other.slots().video[0].layer == 0
             for page in (sender, thin, other):
@@ -236,13 +244,13 @@ def test_sockets_of_a_service_manager_are_used(tmp_path: Path) -> None:
         ours = server.bind("127.0.0.1", 0)
         number = ours.udp.getsockname()[1]
         passed = server.inherited(*consecutive(ours.udp, ours.tcp))
-        beats: list[int] = []
+        beat = asyncio.Event()
         made = Settings(listen="127.0.0.1:1", state=tmp_path)
         port: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        serving = asyncio.create_task(server.run(made, port.set_result, lambda: beats.append(1), passed))
+        serving = asyncio.create_task(server.run(made, port.set_result, beat.set, passed))
         assert await port == number
-        await asyncio.sleep(1.3)
-        assert beats
+        async with asyncio.timeout(20):
+            await beat.wait()
         serving.cancel()
         await asyncio.wait((serving,))
 
