@@ -1,7 +1,7 @@
 # Commands of the project. `make` alone makes .venv; `make help` lists the others.
 .DEFAULT_GOAL := venv
 .NOTPARALLEL:
-.PHONY: venv servers browser demo test check bench faults lock clean help
+.PHONY: venv servers browser breakers demo test check bench faults lock clean help
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -9,6 +9,8 @@ CODE := drivers conference edge_agent
 # Debian package:command. Real servers, and for the tests a real browser; demo and tests start them by themselves.
 SERVERS := mosquitto:mosquitto influxdb:influxd victoria-metrics:victoria-metrics
 BROWSER := chromium:chromium
+# A file system in user space and a tracer: for the faults of the disk.
+FAULTS := fuse3:fusermount3 strace:strace
 
 export PYTHON
 # The servers are in /usr/sbin, which Debian leaves out of an ordinary user's PATH.
@@ -29,10 +31,13 @@ servers:
 browser:
 	@tools/debian.sh $(BROWSER)
 
+breakers:
+	@tools/debian.sh $(FAULTS)
+
 demo: venv servers  ## a ward's box on this machine, without hardware; DEMO_SECONDS=30 ends it by itself
 	@$(BIN)/edge demo $(if $(DEMO_SECONDS),--seconds $(DEMO_SECONDS))
 
-test: venv servers browser  ## all tests, on real servers and in a real browser
+test: venv servers browser breakers  ## all tests, on real servers and in a real browser
 	$(BIN)/pytest -n 2 --dist loadgroup -m "not faults" -rs
 
 check: venv  ## format, types, layers, docs, service units, lock file: what each change must pass
@@ -45,7 +50,7 @@ check: venv  ## format, types, layers, docs, service units, lock file: what each
 bench: venv servers  ## speed and size, as a table of ratios
 	$(BIN)/python -m bench
 
-faults: venv servers browser  ## long fault and soak runs
+faults: venv servers browser breakers  ## long fault and soak runs, scaled to 30 minutes; FAULT_SCALE=1 for the full figures
 	$(BIN)/pytest -m faults --timeout 1800 -rs
 
 lock: venv  ## uv.lock and requirements.txt anew, after a change of dependencies in pyproject.toml
