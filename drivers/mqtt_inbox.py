@@ -11,11 +11,11 @@ import time
 from collections.abc import Callable, Mapping
 
 import msgspec
-from paho.mqtt.client import topic_matches_sub
 
 from drivers.decoders import DECODERS
 from drivers.decoders.values import MAX_TOPIC, Decode, Decoded, Malformed, Payload
 from drivers.mqtt_packets import Message
+from drivers.paho import topic_matches_sub
 from drivers.reading import Quantity, Readings, Reason, Source, quantities
 from drivers.settings import Broker, Limit, Subscription
 

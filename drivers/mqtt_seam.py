@@ -17,16 +17,15 @@ import threading
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from typing import Any
 
-import aiomqtt
 import msgspec
-from paho.mqtt.client import Client as Paho
-from paho.mqtt.client import ConnectFlags, DisconnectFlags
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from drivers.mqtt_packets import PUBACK, PUBLISH, BadPacket, Message, published, split
+from drivers.paho import Client as Paho
+from drivers.paho import ConnectFlags, DisconnectFlags, aiomqtt
 
 KEEP_ALIVE, TAKEN_OVER = 0x8D, 0x8E
 """Reason codes of a DISCONNECT (MQTT 5, 3.14.2.1)."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import subprocess
+import sys
 from importlib.metadata import version
 from typing import Any
 
@@ -27,6 +29,13 @@ MOST = 300_000
 def test_versions() -> None:
     """The names below were read in these versions: after an update read them again, then change this line."""
     assert (version("aiomqtt"), version("paho-mqtt").rsplit(".", 1)[0]) == ("2.5.1", "2.2")
+
+
+def test_import_without_dnspython() -> None:
+    """paho is imported without the resolver that it does not need here; others can still import it."""
+    words = "import sys, drivers.mqtt; print('dns' in sys.modules); import dns.resolver"
+    printed = subprocess.check_output([sys.executable, "-c", words], text=True)
+    assert printed == "False\n"
 
 
 def test_paho_client_of_aiomqtt() -> None:
