@@ -35,8 +35,6 @@ if TYPE_CHECKING:
     from drivers.profile import Profile
     from edge_agent.text import Text
 
-DECODERS_BUILT = frozenset({"json", "chirpstack"})
-
 
 # --- sinks ------------------------------------------------------------------------------------------------------------
 
@@ -238,10 +236,12 @@ class Config(Part):
 
     def not_built(self) -> list[tuple[str, str]]:
         """Blocks that are valid but whose part does not exist yet: path in the file, and the word that asks for it."""
+        from drivers.decoders import DECODERS
+
         missing = [(f"sinks[{i}].mqtt", "mqtt") for i, sink in enumerate(self.sinks) if sink.mqtt]
         for i, broker in enumerate(self.mqtt):
             for j, subscription in enumerate(broker.subscriptions):
-                if subscription.decoder not in DECODERS_BUILT:
+                if subscription.decoder not in DECODERS:
                     missing.append((f"mqtt[{i}].subscriptions[{j}].decoder", subscription.decoder))
         missing += [(f"sinks[{i}].rate", "rate") for i, sink in enumerate(self.sinks) if sink.rate]
         if self.alarms:
