@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import struct
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import Enum
 
 from pymodbus.framer import FramerRTU
@@ -21,6 +21,8 @@ from drivers.register import BIT_FUNCTIONS, READ_FUNCTIONS
 
 EXCEPTION = 0x80
 """Set in the function code of an exception answer (Modbus application protocol 1.1b3, 7)."""
+WRITE_FUNCTIONS = (5, 6, 15, 16)
+"""Write one coil, one register, several coils, several registers. Nothing here sends them but a guest's request."""
 LONGEST = 254
 """Most bytes after the MBAP header's length field: unit, function, 252 of data (the same, 4.1)."""
 
@@ -63,17 +65,45 @@ class Request(ModbusPDU):
         return struct.pack(">HH", self.address, self.count)
 
 
+class WriteRequest(Request):
+    """One write request: the right answer repeats its first six bytes (application protocol 6.5, 6.6, 6.11, 6.12)."""
+
+    def __init__(self, unit: int, fc: int, start: int, values: Sequence[int]) -> None:
+        """`values`: registers for functions 6 and 16, bits for 5 and 15; just one for 5 and 6."""
+        super().__init__(unit, fc, start, len(values))
+        self._data = struct.pack(">H", start) + _written(fc, values)
+        self.size = 0
+        self.head = bytes((unit, fc)) + self._data[:4]
+        self.mbap = struct.pack(">H", len(self.head)) + self.head
+
+    def encode(self) -> bytes:
+        """Data of the request frame."""
+        return self._data
+
+
+def _written(fc: int, values: Sequence[int]) -> bytes:
+    """What follows the address."""
+    if fc == 5:
+        return b"\xff\0" if values[0] else b"\0\0"
+    if fc == 6:
+        return struct.pack(">H", values[0])
+    if fc == 15:
+        packed = sum((value & 1) << i for i, value in enumerate(values)).to_bytes((len(values) + 7) // 8, "little")
+    else:
+        packed = struct.pack(f">{len(values)}H", *values)
+    return struct.pack(">HB", len(values), len(packed)) + packed
+
+
 def judge(request: Request, answer: bytes) -> tuple[Outcome, bytes, int]:
     """Outcome, data and exception code of a sound frame's content: unit, function and what follows."""
     if len(answer) < 3 or answer[0] != request.dev_id:
         return Outcome.garbled, b"", 0
     if answer[1] == request.function_code | EXCEPTION and len(answer) == 3:
         return Outcome.exception, b"", answer[2]
-    if answer[1] != request.function_code or len(answer) != 3 + answer[2]:
-        return Outcome.garbled, b"", 0
-    if answer[2] != request.size:
-        return Outcome.short, b"", 0
-    return Outcome.ok, answer[3:], 0
+    if answer.startswith(request.head) and len(answer) == len(request.head) + request.size:
+        return Outcome.ok, answer[len(request.head) :], 0
+    sound = answer[1] == request.function_code and answer[1] in READ_FUNCTIONS and len(answer) == 3 + answer[2]
+    return Outcome.short if sound else Outcome.garbled, b"", 0
 
 
 def crc(frame: bytes) -> bytes:
@@ -84,7 +114,10 @@ def crc(frame: bytes) -> bytes:
 def rtu_frame(data: bytes, at: int) -> bytes:
     """The whole sound answer frame that begins at `at`; empty: none does."""
     function = data[at + 1]
-    length = 5 if function & EXCEPTION else 5 + data[at + 2] if function in READ_FUNCTIONS else 0
+    if function in READ_FUNCTIONS:
+        length = 5 + data[at + 2]
+    else:
+        length = 5 if function & EXCEPTION else 8 if function in WRITE_FUNCTIONS else 0
     frame = data[at : at + length]
     return frame if length and len(frame) == length and crc(frame[:-2]) == frame[-2:] else b""
 
@@ -113,6 +146,8 @@ class Guard:
         """Bytes came while no request was under way."""
         self.heard_at = 0.0
         """`time.monotonic()` of the last byte (RTU only)."""
+        self.sent = self.heard = b""
+        """The last request as it went out, and all bytes that came since, for whoever listens in."""
 
     def expect(self, request: Request) -> None:
         """The next packet out is `request`."""
@@ -143,7 +178,7 @@ class TcpGuard(Guard):
         super().__init__(late)
         self._expected = b""
         """How the right answer begins, up to its data."""
-        self._length = 0
+        self._length = self._data_at = 0
         self._at = 0
         """Bytes already looked at."""
         self._whole = True
@@ -156,8 +191,9 @@ class TcpGuard(Guard):
         if sending and request:
             self._leave(data, request)
             return data
+        self.heard = data
         if request and len(data) == self._length and data.startswith(self._expected):
-            self._end(Outcome.ok, data[9:])
+            self._end(Outcome.ok, data[self._data_at :])
             return self._over(request)
         return self._sift(data, request)
 
@@ -168,7 +204,9 @@ class TcpGuard(Guard):
 
     def _leave(self, packet: bytes, request: Request) -> None:
         self._expected = packet[:4] + request.mbap
-        self._length = 9 + request.size
+        self.sent, self.heard = packet, b""
+        self._data_at = len(self._expected)
+        self._length = self._data_at + request.size
         self._at, self._whole, self._foreign, self._part = 0, True, False, False
         self.transaction = packet[0] << 8 | packet[1]
 
@@ -208,21 +246,22 @@ class RtuGuard(Guard):
     def __init__(self, late: Callable[[int], bool]) -> None:
         """See Guard."""
         super().__init__(late)
-        self._sent = b""
+        self.echo = self._after_echo = False
+        """The adapter hears itself: the last answer came after the request's own bytes."""
         self._at = 0
         """End of the last sound frame that was passed over."""
 
     def trace(self, sending: bool, data: bytes) -> bytes:
         """See Guard.trace."""
         if sending:
-            self._sent, self._at = data, 0
+            self.sent, self.heard, self._at, self._after_echo = data, b"", 0, False
             return data
-        self.heard_at = time.monotonic()
+        self.heard, self.heard_at = data, time.monotonic()
         request = self._request
         if not request:
             self.stray = True
             return b""
-        if data.startswith(request.head) and len(data) < request.size + 5:
+        if data.startswith(request.head) and len(data) < len(request.head) + request.size + 2:
             self._unclear = True  # the answer is on its way: what its data look like is no frame
             return b""
         return self._hunt(data, request)
@@ -230,16 +269,22 @@ class RtuGuard(Guard):
     def _hunt(self, data: bytes, request: Request) -> bytes:
         at = self._at if self._at <= len(data) else 0
         while len(data) - at >= 5:
-            if self._sent and data.startswith(self._sent, at):
-                frame = self._sent  # an adapter that hears itself
+            if data.startswith(self.sent, at) and not self._after_echo and self._is_echo(request):
+                frame = self.sent
+                self._after_echo = True
             elif not (frame := rtu_frame(data, at)):
                 at += 1
                 continue
             elif frame[0] == request.dev_id:
                 self._end(*judge(request, frame[:-2]))
+                self.echo = self._after_echo
                 return request.over_rtu
             else:
                 self._late(frame[0])
             at = self._at = at + len(frame)
         self._unclear = len(data) > self._at
         return b""
+
+    def _is_echo(self, request: Request) -> bool:
+        """Own bytes are no answer; but the answer to a write of one register looks the same where none is heard."""
+        return request.size > 0 or len(self.sent) != len(request.head) + 2 or self.echo

@@ -1,7 +1,9 @@
 """One Modbus bus, serial or TCP: one task that polls its devices in turn, one request under way at a time.
 
 `readings` waits for the unit that is due (`_next`), asks its blocks (`_poll`) and yields one batch per due poll,
-whatever became of it. What an answer is stands in `frames.py`, a unit in `unit.py`, the connection in `wire.py`.
+whatever became of it. Tools are its guests: `guest` asks one transaction in the gaps of polling, `tap` listens in
+(`guests.py` tells how). What an answer is stands in `frames.py`, a unit in `unit.py`, the connection in `wire.py`,
+the pauses of an RTU line in `silence.py`.
 Always holds: after an RTU request without a fitting answer the line is silent until no late answer can come, since
 nothing in an RTU frame tells it from the next answer.
 """
@@ -15,18 +17,21 @@ import os
 import random
 import time
 import zlib
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from operator import attrgetter
 
 import msgspec
 
+from drivers.away import Away, why
 from drivers.driver import Batch, Trouble
-from drivers.frames import Guard, Outcome
+from drivers.frames import Guard, Outcome, Request
+from drivers.guests import LONGEST, Answer, BusAway, Frame, Guest, Guests, Taps
 from drivers.profile import Profile
 from drivers.reading import Reason
 from drivers.register import Line, serial_line, tcp_line
 from drivers.regmap import Step
 from drivers.settings import Bus
+from drivers.silence import Debt, Silence
 from drivers.unit import BEHIND_GATEWAY, ENOUGH, DeviceState, Failure, Unit
 from drivers.wire import Wire
 
@@ -45,14 +50,8 @@ AWAY = 0.02
 """Seconds between two batches at least while there is no connection: nothing else would slow them down."""
 UNANSWERED = 5
 """Requests in a row without a byte from a TCP endpoint after which the connection is made anew: it may be half open."""
-LATEST = 30.0
-"""Longest silence in seconds that a late answer can bring about."""
 UNSETTLED = (Outcome.timeout, Outcome.garbled, Outcome.short, Outcome.lost)
 """Outcomes after which an answer may still be on its way."""
-SETTLE = 0.05
-"""Seconds without a byte after which a late answer is taken to be over; USB adapters hand bytes over every 16 ms."""
-BABBLE = 1.0
-"""Seconds for which a line that never falls silent is waited for; then it is asked all the same, and found garbled."""
 WORDS = {
     Outcome.timeout: "device_silent",
     Outcome.garbled: "device_garbled",
@@ -63,25 +62,6 @@ OVERDUE = 64
 """Transactions that are remembered as timed out, so that their late answers are told from foreign ones."""
 
 
-class _Away(msgspec.Struct, frozen=True):
-    """Why there is no connection."""
-
-    what: str
-    """Key of the trouble's sentence."""
-    error: str
-    facts: Mapping[str, str]
-    since: float
-    """Unix seconds."""
-
-
-class _Debt(msgspec.Struct, frozen=True):
-    """A request whose answer may still come."""
-
-    unit: Unit
-    sent: float
-    """`time.monotonic()`"""
-
-
 class ModbusBus:
     """A bus and its units. Implements Driver."""
 
@@ -90,23 +70,23 @@ class ModbusBus:
         self.name = bus.id
         self._bus = bus
         self._rtu = bus.is_serial or bus.framer == "rtu"
-        line, self._gap = _line(bus, self._rtu)
+        line, gap = _line(bus, self._rtu)
         self._units = [Unit(bus, device, profiles[device.profile], line) for device in bus.devices]
         self.devices: Mapping[str, DeviceState] = {unit.device.id: unit.state for unit in self._units}
         """Counters of every device."""
         self._wire: Wire | None = None
-        self._away: _Away | None = None
+        self._away: Away | None = None
         self._retry_at, self._retry_delay = 0.0, RETRY_FIRST
         self._proven = False
         """The connection has carried an answer, or at least outlived a request."""
         self._unanswered = 0
-        self._overdue: dict[int, _Debt] = {}
+        self._overdue: dict[int, Debt] = {}
         """By transaction (TCP)."""
-        self._debt: _Debt | None = None
-        """The last one (RTU)."""
-        self._quiet_until = 0.0
-        self._slowest = 0.0
-        """Seconds that the longest late answer took (RTU)."""
+        self._silence = Silence(gap)
+        """RTU only."""
+        self._guests, self._taps = Guests(), Taps()
+        self._roused: asyncio.Future[None] | None = None
+        """Ends the sleep under way."""
         self._turned = monotonic()
 
     # --- what others see ---
@@ -132,6 +112,73 @@ class ModbusBus:
             facts["code"] = failure.code
         return Trouble(what, unit.device.id, failure.since, facts, failed=not failure.partly)
 
+    # --- guests ---
+
+    async def guest(
+        self, request: Request, timeout: float, baud: int | None = None, framing: str | None = None
+    ) -> Answer:
+        """Ask `request` in a gap of polling and wait up to `timeout` seconds (LONGEST at most) for its answer.
+
+        Raises BusAway where there is no connection, or other settings are wanted of what is no serial port; OSError
+        where the port refuses them. Cancelling gives a request up that has not been sent yet.
+        """
+        tuned = (baud or self._bus.baud, framing or self._bus.framing)
+        different = tuned if tuned != (self._bus.baud, self._bus.framing) else None
+        if different and not self._bus.is_serial:
+            raise BusAway
+        waits = asyncio.get_running_loop().create_future()
+        self._guests.add(Guest(request, min(timeout, LONGEST), different, monotonic(), waits))
+        self._rouse()
+        answer: Answer = await waits
+        return answer
+
+    def tap(self, listener: Callable[[Frame], None]) -> Callable[[], None]:
+        """`listener` is called with every frame, sent and heard, until what is returned is called; it must not wait."""
+        return self._taps.add(listener)
+
+    async def _serve(self, guest: Guest) -> None:
+        """One guest's request; its time on the line is charged to all guests."""
+        began = monotonic()
+        try:
+            if not self._wire and began >= self._retry_at:
+                await self._connect()
+            if self._wire:
+                answer = await self._transact(guest, self._wire)
+            else:
+                await asyncio.sleep(AWAY)
+                raise BusAway
+        except (BusAway, OSError) as error:
+            if not guest.answer.done():
+                guest.answer.set_exception(error)
+        else:
+            if not guest.answer.done():
+                guest.answer.set_result(answer)
+        finally:
+            self._guests.charge(monotonic() - began)
+
+    async def _transact(self, guest: Guest, wire: Wire) -> Answer:
+        """Raises OSError where the port refuses the settings."""
+        request, guard = guest.request, wire.guard
+        if self._rtu:
+            await self._wait_for_line(guard)
+        try:
+            if guest.tuned:
+                wire.tune(*guest.tuned)
+            sent = monotonic()
+            outcome = await wire.ask(request, guest.timeout)
+            seconds = monotonic() - sent
+            body = guard.body if outcome is Outcome.ok else b""
+            code = guard.code if outcome is Outcome.exception else 0
+            answer = Answer(outcome, body, code, seconds, guard.sent, guard.heard)
+            if self._taps:
+                self._taps.transaction(guard, outcome, sent, monotonic(), guest=True)
+        finally:
+            if guest.tuned and not wire.lost:
+                wire.tune(self._bus.baud, self._bus.framing)
+        polled = any(unit.device.unit == request.dev_id for unit in self._units)
+        self._aftermath(Debt(request.dev_id, sent), guest.timeout, outcome, polled and not guest.tuned)
+        return answer
+
     # --- the straight path ---
 
     async def readings(self) -> AsyncGenerator[Batch, None]:
@@ -145,6 +192,7 @@ class ModbusBus:
                 _heed_cancel()
                 yield batch
         finally:
+            self._guests.send_away()
             self._drop()
 
     def _start(self) -> None:
@@ -159,6 +207,9 @@ class ModbusBus:
             now = monotonic()
             if self._wire and self._wire.lost:
                 self._drop()  # closed by the other end while idle, as many do: made anew at the next poll
+            if self._guests and (guest := self._guests.take(now, self._units, self._silence.rests_until)):
+                await self._serve(guest)
+                continue
             unit = min(self._units, key=_due, default=None)
             if unit and unit.due <= now + EARLY:
                 return unit
@@ -168,6 +219,8 @@ class ModbusBus:
                     await self._connect()
                     continue
                 wake = min(wake, self._retry_at)
+            if self._guests:
+                wake = min(wake, max(self._guests.wake(now), now + AWAY))
             await self._sleep(wake - now)
 
     async def _turn(self, unit: Unit) -> Batch:
@@ -182,7 +235,7 @@ class ModbusBus:
         await self._poll(unit, self._wire)
         now = monotonic()
         batch = unit.report(now)
-        unit.advance(now)
+        unit.advance(now, rests_until=self._silence.rests_until(unit.device.unit))
         return batch
 
     async def _poll(self, unit: Unit, wire: Wire) -> None:
@@ -196,24 +249,28 @@ class ModbusBus:
     async def _ask(self, unit: Unit, step: Step, wire: Wire) -> Outcome:
         """One request and what became of it."""
         if self._rtu:
-            await self._silence(wire.guard)
+            await self._wait_for_line(wire.guard)
         sent = self._turned = monotonic()
         outcome = await wire.ask(step.request, step.patience)
-        unit.heard(step, outcome, wire.guard, monotonic() - sent)
+        now = monotonic()
+        unit.heard(step, outcome, wire.guard, now - sent)
+        if self._taps:
+            self._taps.transaction(wire.guard, outcome, sent, now, guest=False)
         if outcome is Outcome.ok and self._proven:
             self._unanswered = 0
         else:
-            self._aftermath(unit, step, outcome, sent)
+            holds_line = outcome is not Outcome.timeout or unit.silent < ENOUGH or unit.tardy
+            self._aftermath(Debt(unit.device.unit, sent), step.patience, outcome, holds_line)
         return outcome
 
     # --- what follows an answer that did not come ---
 
-    def _aftermath(self, unit: Unit, step: Step, outcome: Outcome, sent: float) -> None:
+    def _aftermath(self, debt: Debt, patience: float, outcome: Outcome, holds_line: bool) -> None:
         """Remember what may still come, and whether the connection is of any use."""
         if self._rtu and outcome in UNSETTLED:
-            self._hold(unit, step, outcome, sent)
+            self._silence.hold(debt, patience, holds_line)
         elif outcome is Outcome.timeout and self._wire:
-            self._overdue[self._wire.guard.transaction] = _Debt(unit, sent)
+            self._overdue[self._wire.guard.transaction] = debt
             if len(self._overdue) > OVERDUE:
                 del self._overdue[next(iter(self._overdue))]
         if outcome is Outcome.lost:
@@ -225,28 +282,12 @@ class ModbusBus:
         if self._wire and (self._wire.guard.broken or half_open):
             self._drop()
 
-    def _hold(self, unit: Unit, step: Step, outcome: Outcome, sent: float) -> None:
-        """RTU: nobody is asked until no late answer can come any more.
-
-        A unit that has long been silent holds only itself up: if it does answer, its frame is not taken for another
-        unit's, and the line is too dear to wait for it each time.
-        """
-        longest = max(3.5 * step.patience, min(1.5 * self._slowest, LATEST))
-        until = monotonic() + longest
-        self._debt = _Debt(unit, sent)
-        if outcome is Outcome.timeout and unit.silent >= ENOUGH and not unit.tardy:
-            unit.rest_until = until
-        else:
-            self._quiet_until = until
-
-    async def _silence(self, guard: Guard) -> None:
+    async def _wait_for_line(self, guard: Guard) -> None:
         """RTU: wait until the line may carry a request; bytes that come meanwhile are late and thrown away."""
-        limit = max(monotonic(), self._quiet_until) + BABBLE
-        while (now := monotonic()) < limit:
-            pause = SETTLE if guard.stray else self._gap
+        limit = self._silence.limit()
+        while monotonic() < limit:
             heard = guard.heard_at
-            wait = max(self._quiet_until, heard + pause) - now
-            if wait > 0:
+            if (wait := self._silence.wait(guard)) > 0:
                 await self._sleep(wait)
                 continue
             # Bytes may lie in the kernel that the loop has not come to read: let it, before they count as an answer.
@@ -254,21 +295,25 @@ class ModbusBus:
             await asyncio.sleep(0)
             if guard.heard_at == heard:
                 break
-        if guard.stray and self._debt:
-            self._debt.unit.came_late()
-            self._slowest = max(self._slowest, guard.heard_at - self._debt.sent)
-        guard.stray, self._debt = False, None
+        if guard.stray and self._taps:
+            self._taps.stray(guard)
+        if (number := self._silence.over(guard)) is not None:
+            self._came_late(number)
+
+    def _came_late(self, number: int) -> bool:
+        unit = next((each for each in self._units if each.device.unit == number), None)
+        if unit:
+            unit.came_late()
+        return unit is not None
 
     def _late(self, number: int) -> bool:
         """A whole answer came that nobody waits for: by its transaction on TCP, its unit on RTU."""
         if self._rtu:
-            unit = next((each for each in self._units if each.device.unit == number), None)
-        else:
-            debt = self._overdue.pop(number, None)
-            unit = debt.unit if debt else None
-        if unit:
-            unit.came_late()
-        return unit is not None
+            return self._came_late(number)
+        debt = self._overdue.pop(number, None)
+        if debt:
+            self._came_late(debt.number)
+        return debt is not None
 
     # --- the connection ---
 
@@ -293,7 +338,7 @@ class ModbusBus:
     def _went_away(self, error: OSError) -> None:
         """No connection, or none any more: say it once, and try again after a while."""
         self._drop()
-        away = _why(self._bus, error)
+        away = why(self._bus, error)
         if not self._away:
             log.warning("bus unreachable bus=%s where=%s error=%s", self.name, self._bus.where, away.error)
         self._away = msgspec.structs.replace(away, since=self._away.since) if self._away else away
@@ -308,8 +353,20 @@ class ModbusBus:
 
     async def _sleep(self, seconds: float) -> None:
         """Sleep, but not for long at once: `progress` must go on."""
-        await asyncio.sleep(min(max(seconds, 0), SLICE))
+        loop = asyncio.get_running_loop()
+        self._roused = loop.create_future()
+        timer = loop.call_later(min(max(seconds, 0), SLICE), self._rouse)
+        try:
+            await self._roused
+        finally:
+            timer.cancel()
+            self._roused = None
         self._turned = monotonic()
+
+    def _rouse(self) -> None:
+        """End the sleep under way."""
+        if self._roused and not self._roused.done():
+            self._roused.set_result(None)
 
 
 _due = attrgetter("due")
@@ -331,16 +388,3 @@ def _line(bus: Bus, rtu: bool) -> tuple[Line, float]:
     line = serial_line(bus.baud, bus.framing, **known)
     silence = 3.5 * line.register / 2 if bus.baud <= 19200 else 0.00175
     return line, silence if bus.is_serial else 0.0
-
-
-def _why(bus: Bus, error: OSError) -> _Away:
-    """The trouble that an error at opening is."""
-    now, number = time.time(), error.errno or 0
-    text = os.strerror(number) if number > 0 else error.strerror or str(error) or os.strerror(errno.ETIMEDOUT)
-    if not bus.is_serial:
-        return _Away("endpoint_unreachable", text, {"where": bus.where, "error": text}, now)
-    if number in (errno.ENOENT, errno.ENXIO, errno.ENODEV, errno.EIO, errno.ECONNRESET):
-        return _Away("port_missing", text, {"port": bus.where}, now)
-    if number in (errno.EAGAIN, errno.EBUSY):
-        return _Away("port_busy", text, {"port": bus.where}, now)
-    return _Away("port_refused", text, {"port": bus.where, "error": text}, now)

@@ -88,8 +88,6 @@ class Unit:
         self.failure: Failure | None = None
         self.due = 0.0
         """`time.monotonic()` of the next poll."""
-        self.rest_until = 0.0
-        """The unit is not asked before, as its late answer could be taken for another."""
         self.silent = 0
         """Polls in a row that read nothing and held the line up."""
         self.tardy = False
@@ -224,10 +222,13 @@ class Unit:
         """Due at once, then at `phase` (above 0, up to 1) of each period, so that the bus's devices take turns."""
         self.due = now + (phase - 1) * self.device.every
 
-    def advance(self, now: float, why: Reason = Reason.waiting) -> None:
-        """The poll that was due is over: set the next, and count those left out, because of `why` or of silence."""
+    def advance(self, now: float, why: Reason = Reason.waiting, rests_until: float = 0.0) -> None:
+        """The poll that was due is over: set the next, and count those left out, because of `why` or of silence.
+
+        `rests_until`: before then the unit is not asked, as its late answer could be taken for another of its own.
+        """
         every = self.device.every
-        turns = max(int((max(now, self.rest_until) - self.due) / every) + 1, 1)
+        turns = max(int((max(now, rests_until) - self.due) / every) + 1, 1)
         if self.silent >= ENOUGH:
             pause = min(1 << min(self.silent - ENOUGH + 1, 20), int(LONGEST_PAUSE / every))
             turns, why = max(turns, pause), Reason.timeout

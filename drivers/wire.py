@@ -62,6 +62,21 @@ class Wire:
             return Outcome.lost if self.lost else guard.outcome
         return guard.outcome
 
+    def tune(self, baud: int, framing: str) -> None:
+        """Give the open serial port other settings. Raises OSError where it does not have them."""
+        port = self._client.ctx.transport.sync_serial  # type: ignore[attr-defined]  # pymodbus's own, without types
+        try:
+            port.apply_settings(
+                {
+                    "baudrate": baud,
+                    "bytesize": int(framing[0]),
+                    "parity": framing[1],
+                    "stopbits": int(framing[2]),
+                }
+            )
+        except (termios.error, ValueError) as error:
+            raise OSError(errno.EINVAL, str(error)) from error
+
     def close(self) -> None:
         """Close the port or connection."""
         self.lost = True

@@ -1,0 +1,80 @@
+"""When an RTU line may carry the next request: after a time-out not before no late answer can come. No I/O.
+
+Nothing in an RTU frame tells the late answer to one request from the answer to the next, except its unit. So after an
+answer that did not come the whole line is held; a unit that has long been silent, or that nobody polls, holds only
+itself: should it answer after all, its frame is not taken for another unit's, and the line is too dear to wait for it.
+"""
+
+from __future__ import annotations
+
+import time
+
+import msgspec
+
+from drivers.frames import Guard
+
+monotonic = time.monotonic
+
+TIMES_PATIENCE, TIMES_SLOWEST = 3.5, 1.5
+"""How long the line is held: so many time-outs, and so many times the longest late answer."""
+LATEST = 30.0
+"""Longest silence in seconds that a late answer can bring about."""
+SETTLE = 0.05
+"""Seconds without a byte after which a late answer is taken to be over; USB adapters hand bytes over every 16 ms."""
+BABBLE = 1.0
+"""Seconds for which a line that never falls silent is waited for; then it is asked all the same, and found garbled."""
+
+
+class Debt(msgspec.Struct, frozen=True):
+    """A request whose answer may still come."""
+
+    number: int
+    """The unit's."""
+    sent: float
+    """`time.monotonic()`"""
+
+
+class Silence:
+    """One line."""
+
+    def __init__(self, gap: float) -> None:
+        """`gap`: seconds between two frames at least."""
+        self.gap = gap
+        self.debt: Debt | None = None
+        """The last one."""
+        self._until = 0.0
+        self._slowest = 0.0
+        """Seconds that the longest late answer took."""
+        self._rest: dict[int, float] = {}
+        """Until when a unit is not asked, by number."""
+
+    def hold(self, debt: Debt, patience: float, whole_line: bool) -> None:
+        """The request was waited for `patience` seconds in vain."""
+        self.debt = debt
+        until = monotonic() + max(TIMES_PATIENCE * patience, min(TIMES_SLOWEST * self._slowest, LATEST))
+        if whole_line:
+            self._until = until
+        else:
+            self._rest[debt.number] = until
+
+    def rests_until(self, number: int) -> float:
+        """`time.monotonic()` before which the unit is not asked; in the past: it may be."""
+        return self._rest.get(number, 0.0)
+
+    def limit(self) -> float:
+        """When the line is asked at the latest, however much it babbles."""
+        return max(monotonic(), self._until) + BABBLE
+
+    def wait(self, guard: Guard) -> float:
+        """Seconds until the next request may go out, as things are."""
+        pause = SETTLE if guard.stray else self.gap
+        return max(self._until, guard.heard_at + pause) - monotonic()
+
+    def over(self, guard: Guard) -> int | None:
+        """The line is free. The number of the unit that answered late, where one did."""
+        debt, self.debt = self.debt, None
+        stray, guard.stray = guard.stray, False
+        if not stray or not debt:
+            return None
+        self._slowest = max(self._slowest, guard.heard_at - debt.sent)
+        return debt.number

@@ -1,0 +1,184 @@
+"""Tools as guests of a polled bus: what they get, what they may take, and what they see."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from itertools import pairwise
+
+import pytest
+
+from drivers.driver import Batch
+from drivers.frames import Outcome, Request, WriteRequest
+from drivers.guests import SAVED, SHARE, BusAway, Frame
+from tests.drivers import liar
+from tests.drivers.liar import Slave
+from tests.drivers.polling import Run, bus, device, polled, right, take, until, values, was_read
+
+
+@asynccontextmanager
+async def polling(batches: AsyncIterator[Batch]) -> AsyncIterator[None]:
+    """Poll on meanwhile."""
+
+    async def drain() -> None:
+        async for _ in batches:
+            pass
+
+    task = asyncio.create_task(drain())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait({task})
+
+
+@pytest.mark.parametrize("rtu", [False, True], ids=["tcp", "rtu"])
+def test_a_guest(run: Run, rtu: bool) -> None:
+    """It gets its answer, with the frames as they were on the line, and polling goes on with the right values."""
+
+    async def main() -> None:
+        slave = Slave(rtu)
+        server, port = await slave.listen()
+        of = bus(port, device(every=0.02), framer="rtu" if rtu else "tcp")
+        async with polled(of) as (driver, batches), polling(batches):
+            answer = await driver.guest(Request(7, 4, 10, 3), 1.0)
+            assert answer.outcome is Outcome.ok
+            assert answer.data == b"".join(v.to_bytes(2, "big") for v in right(slave, 7, 4, 10, 11, 12))
+            assert answer.data in answer.heard
+            slave.lies.extend([liar.exception(2)] * 2)  # a poll may come first
+            codes = [(await driver.guest(Request(7, 3, 0, 1), 1.0)).code for _ in range(2)]
+            assert set(codes) <= {0, 2}
+        server.close()
+
+    run(main())
+
+
+def test_a_guest_that_writes(run: Run) -> None:
+    """The right answer to a write repeats its head; any other is refused."""
+
+    def repeats(slave: Slave, ask: liar.Ask) -> liar.Chunks:
+        data = ask.start.to_bytes(2, "big") + ask.number.to_bytes(2, "big")
+        return [(0, slave.answer(ask, bytes((ask.fc,)) + data))]
+
+    def another(slave: Slave, ask: liar.Ask) -> liar.Chunks:
+        return repeats(slave, ask._replace(start=ask.start + 1))
+
+    async def main() -> None:
+        slave = Slave(rtu=True)
+        with slave.on_a_pty() as port:
+            async with polled(bus(port, device(every=30.0))) as (driver, batches):
+                assert was_read((await take(batches, 1))[0])
+                async with polling(batches):
+                    slave.always = repeats
+                    assert (await driver.guest(WriteRequest(1, 6, 100, [9600]), 0.5)).outcome is Outcome.ok
+                    assert (slave.asked[-1].start, slave.asked[-1].number) == (100, 9600)
+                    assert (await driver.guest(WriteRequest(1, 5, 3, [1]), 0.5)).outcome is Outcome.ok
+                    assert slave.asked[-1].number == 0xFF00
+                    slave.always = another
+                    assert (await driver.guest(WriteRequest(1, 6, 100, [1]), 0.1)).outcome is Outcome.garbled
+
+                    def both(slave: Slave, ask: liar.Ask) -> liar.Chunks:
+                        return liar.echoed(slave, ask) if ask.fc == 3 else repeats(slave, ask) * 2
+
+                    slave.always = both  # an adapter that hears itself, first noticed with a read
+                    assert (await driver.guest(Request(1, 3, 0, 1), 0.5)).outcome is Outcome.ok
+                    assert (await driver.guest(WriteRequest(1, 6, 100, [1]), 0.5)).outcome is Outcome.ok
+                    slave.always = repeats  # the echo alone
+                    assert (await driver.guest(WriteRequest(1, 6, 100, [1]), 0.1)).outcome is Outcome.timeout
+
+    run(main())
+
+
+def test_guests_that_nobody_answers(run: Run) -> None:
+    """A scan of silent units takes its share of the line and no more; polled units keep their pace."""
+
+    async def main() -> None:
+        slave = Slave(rtu=True)
+        slave.always = lambda s, ask: liar.honest(s, ask) if ask.unit <= 2 else liar.silence(s, ask)
+        with slave.on_a_pty() as port:
+            async with polled(bus(port, device(1, every=0.1), device(2, every=0.1))) as (driver, batches):
+                spent = 0.0
+
+                async def scan() -> None:
+                    nonlocal spent
+                    for unit in range(10, 200):
+                        spent += (await driver.guest(Request(unit, 3, 0, 1), 0.05)).seconds
+
+                scanning = asyncio.create_task(scan())
+                began = time.monotonic()
+                found = await until(batches, lambda _: time.monotonic() > began + 2.5)
+                took = time.monotonic() - began
+                scanning.cancel()
+                await asyncio.wait({scanning})
+        assert spent <= SAVED + SHARE * took + 0.2
+        assert spent >= 0.3
+        assert sum(map(was_read, found)) >= 0.9 * len(found)
+        for unit in (1, 2):
+            times = [ask.at for ask in slave.asked if ask.unit == unit]
+            assert max(later - sooner for sooner, later in pairwise(times)) < 0.1 + 0.1 + 0.05
+
+    run(main())
+
+
+def test_a_guest_of_a_bus_that_is_away(run: Run) -> None:
+    """It is told at once, not left waiting; a bus that ends sends its guests away."""
+
+    async def main() -> None:
+        slave = Slave()
+        server, port = await slave.listen()
+        server.close()
+        await server.wait_closed()
+        async with polled(bus(port, device(every=0.05))) as (driver, batches), polling(batches):
+            with pytest.raises(BusAway):
+                await driver.guest(Request(1, 3, 0, 1), 0.1)
+            with pytest.raises(BusAway):
+                await driver.guest(Request(1, 3, 0, 1), 0.1, baud=9600)
+
+    run(main())
+
+
+def test_a_guest_with_other_settings(run: Run) -> None:
+    """The port has them for the one request and its own again after it; pollers see nothing of it."""
+
+    async def main() -> None:
+        slave = Slave(rtu=True)
+        with slave.on_a_pty() as port:
+            async with polled(bus(port, device(every=0.02))) as (driver, batches):
+                async with polling(batches):
+                    answer = await driver.guest(Request(9, 3, 0, 1), 0.5, baud=9600)
+                    assert answer.outcome is Outcome.ok  # a pty carries bytes at any speed
+                    with pytest.raises(OSError, match="Invalid"):  # but has no parity
+                        await driver.guest(Request(9, 3, 0, 1), 0.5, framing="8E1")
+                    await driver.guest(Request(9, 3, 0, 1), 0.5)
+                assert driver.devices["d1"].timeout == 0
+
+    run(main())
+
+
+def test_a_tap(run: Run) -> None:
+    """Whoever listens sees each request and what came, with its verdict, until he lets go."""
+
+    async def main() -> None:
+        slave = Slave()
+        server, port = await slave.listen()
+        async with polled(bus(port)) as (driver, batches):
+            await take(batches, 1)
+            frames: list[Frame] = []
+            stop = driver.tap(frames.append)
+            slave.lies.extend([liar.honest, liar.exception(4)])
+            good = values((await take(batches, 2))[0])
+            stop()
+            await take(batches, 2)
+        assert [(frame.sent, frame.verdict) for frame in frames] == [
+            (True, "request"),
+            (False, "ok"),
+            (True, "request"),
+            (False, "exception 4"),
+        ]
+        assert frames[1].data.endswith(b"".join(int(v).to_bytes(2, "big") for v in good))
+        assert frames[0].mono <= frames[1].mono
+        server.close()
+
+    run(main())
