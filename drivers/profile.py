@@ -6,16 +6,33 @@ register tells, a lot with another scale). Such a choice is a *variant*, and the
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+import msgspec
+from pydantic import Field, ValidationError
 
-from drivers.marked import Loc, Problem, Tree, fault, load
-from drivers.reading import quantities
-from drivers.register import BIT_FUNCTIONS, MAX_REGISTERS, ORDERS, Limits, Register
+from drivers.marked import load
+from drivers.profile_form import (
+    Allowed,
+    Counter,
+    Defaults,
+    Ident,
+    Part,
+    Row,
+    Serial,
+    Setting,
+    Timing,
+    UnitNumber,
+    Variant,
+    Words,
+)
+from drivers.reading import Value, quantities
+from drivers.register import ORDERS, Limits, Register
+
+__all__ = ["Profile", "Row", "UnknownVariant", "Words", "library", "read_profile"]
 
 LENGTHS = {"u16": 1, "s16": 1, "u32": 2, "s32": 2, "f32": 2, "u64": 4, "s64": 4, "f64": 4, "bit": 1}
 IN_METRES = {"m": 1.0, "dm": 0.1, "cm": 0.01, "mm": 0.001, "ft": 0.3048, "in": 0.0254}
@@ -34,93 +51,66 @@ class UnknownVariant(ValueError):
         self.facts = facts
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+class Identity(msgspec.Struct, frozen=True):
+    """A register by which a device is recognised."""
+
+    register: Register
+    equals: frozenset[int | str]
+    """What this model has there; empty: a number of the device's own, which must only stay the same."""
+    mask: int = -1
+
+    def matches(self, value: Value) -> bool:
+        """True where `value`, as read, is this model's."""
+        return not self.equals or self.seen(value) in self.equals
+
+    def seen(self, value: Value) -> int | str:
+        """What of a value is compared."""
+        return value if isinstance(value, str) else int(value) & self.mask
 
 
-def _order(value: str) -> str:
-    """A byte order, or words that say which register tells it."""
-    if value not in ORDERS and not value.startswith(("per ", "see ")):
-        raise fault("want_one_of", value=value, choices=", ".join(ORDERS))
-    return value
+class PointRule(msgspec.Struct, frozen=True):
+    """What is peculiar to a point: a counter, or a value that needs time after power-on."""
+
+    scale: float
+    """Unit of the point per raw count."""
+    counter: Counter | None
+    warmup: float
+    """Seconds."""
 
 
-Order = Annotated[str, AfterValidator(_order)]
-
-
-class Row(_Part):
-    """One register as the file writes it."""
-
-    key: str
-    addr: Annotated[int, Field(ge=0, le=65535)]
-    unit: str
-    fc: Literal[1, 2, 3, 4] | None = None
-    type: Literal["u16", "s16", "u32", "s32", "u64", "s64", "f32", "f64", "bit", "str", "str4"] | None = None
-    order: Order | None = None
-    words: Annotated[int, Field(ge=1, le=MAX_REGISTERS)] | None = None
-    scale: float = 1.0
-    offset_raw: int = 0
-    canonical: str | None = None
-    bit: Annotated[int, Field(ge=0, le=15)] = 0
-    range: tuple[float, ...] | None = None
-    enum: Mapping[int, str] | None = None
-    bits: Mapping[Any, str] | None = None
-    counter: Mapping[str, Any] | None = None
-    followed_by: tuple[str, ...] | None = None
-    service: str | None = None
-    addr_is_literal: bool = False
-    doc: str | None = None
-    note: str | None = None
-    confidence: str | None = None
-
-
-class Defaults(_Part):
-    """What a register has where it says nothing."""
-
-    fc: Literal[1, 2, 3, 4] = 3
-    type: Literal["u16", "s16", "u32", "s32", "u64", "s64", "f32", "f64", "bit", "str"] = "u16"
-    order: Order = "ABCD"
-
-
-class Allowed(_Part):
-    """Limits of one request."""
-
-    max_registers: Annotated[int, Field(ge=1, le=MAX_REGISTERS)] = MAX_REGISTERS
-    read_as_one_block: tuple[int, int] | None = None
-    note: str | None = None
-
-
-class Variant(_Part):
-    """A named difference: `change` maps `register.attribute` to its other value; any other change is only a note."""
-
-    name: str
-    change: Mapping[str, Any] = {}
-    match: str | None = None
-    confidence: str | None = None
-
-
-class Profile(_Part):
+class Profile(Part):
     """One model of device."""
 
     schema_: Annotated[Literal["chilinh.device-profile/0.1-draft"], Field(alias="schema")]
     id: str
+    """The file's name without `.yaml`; devices in the configuration name it."""
     vendor: str
     model: str
     kind: str
+    """weather, air, wind, power, water_level, supply, counter …"""
     confidence: str
+    """high: from the maker's manual or working code; medium: inferred; low: check on the device first."""
     registers: tuple[Row, ...]
     transport: str
-    unit_id: Mapping[str, Any]
+    unit_id: UnitNumber
     defaults: Defaults = Defaults()
     limits: Allowed = Allowed()
     invalid: Mapping[str, int | tuple[int, ...]] = {}
-    timing: Mapping[str, Any] = {}
-    serial: Mapping[str, Any] | None = None
+    """Raw numbers that mean "no reading", by type; `f32_raw` bit patterns; `valid_u16: [low, high]` what is valid."""
+    timing: Timing = Timing()
+    serial: Serial | None = None
     tcp: Mapping[str, Any] | None = None
+    ident: tuple[Ident, ...] = ()
+    """Registers by which the device is recognised."""
     variants: tuple[Variant, ...] = ()
+    writable: tuple[Setting, ...] = ()
+    """Registers that a technician may write."""
     settings: tuple[Mapping[str, Any], ...] = ()
+    """Further settings that the manual names, for people."""
     sources: tuple[str, ...] = ()
-    traps: tuple[str, ...] = ()
+    """Where the table comes from."""
+    traps: tuple[Words, ...] = ()
+    """What bites on site; shown to the technician."""
     use: tuple[str, ...] = ()
     channels: tuple[str, ...] = ()
     note: str | None = None
@@ -128,12 +118,41 @@ class Profile(_Part):
 
     def request_limits(self) -> Limits:
         """What the planner must keep to."""
-        return Limits(registers=self.limits.max_registers, whole=self.limits.read_as_one_block)
+        limits = self.limits
+        forbidden = frozenset((each.fc, each.first, each.last + 1) for each in limits.forbidden)
+        return Limits(limits.max_registers, limits.max_bits, forbidden, limits.read_as_one_block)
+
+    def identities(self) -> list[Identity]:
+        """The registers by which a device of this model is recognised, read by themselves."""
+        rows = {row.key: row for row in self.registers}
+        return [
+            Identity(
+                self.register(row, _known(row.order or self.defaults.order), 1, None),
+                frozenset(each.equals),
+                -1 if each.mask is None else each.mask,
+            )
+            for each in self.ident
+            if (row := rows.get(each.key))
+        ]
+
+    def rules(self, variant: Iterable[str] = ()) -> dict[tuple[str, str], PointRule]:
+        """The points that count or warm up, by canonical name and tag `src` (empty: the first of that name)."""
+        rows = {row.key: self._varied(row, list(variant)) for row in self.registers}
+        found: dict[tuple[str, str], PointRule] = {}
+        seen: set[str] = set()
+        for register in self.points(variant):
+            name, row = str(register.canonical), rows[register.key]
+            warmup = self.timing.warmup_s if row.warmup_s is None else row.warmup_s
+            if row.counter or warmup:
+                rule = PointRule(register.scale, row.counter, warmup)
+                found[name, register.key if name in seen else ""] = rule
+            seen.add(name)
+        return found
 
     def choices(self) -> list[str]:
         """Names that a device's `variant` may have."""
         rows = self._polled()
-        named = [variant.name for variant in self.variants if self._changed(variant)]
+        named = [variant.name for variant in self.variants if self.changed(variant)]
         opened = [name for row in rows for names in self._open(row) for name in names]
         services = [row.service for row in rows if row.service]
         return list(dict.fromkeys([*named, *opened, *services]))
@@ -145,7 +164,7 @@ class Profile(_Part):
         """
         chosen = list(variant)
         self._refuse_unknown(chosen)
-        rows = [self._varied(row, chosen) for row in self._served(chosen)]
+        rows = self._served([self._varied(row, chosen) for row in self.registers], chosen)
         needs = [[names for names in self._open(row) if not set(names) & set(chosen)] for row in rows]
         registers = [self._settled(row, chosen) for row, need in zip(rows, needs, strict=True) if not need]
         given = {register.canonical for register in registers}
@@ -165,38 +184,34 @@ class Profile(_Part):
                 what = "variant_is_note" if note else "unknown_variant" if choices else "no_variants"
                 raise UnknownVariant(what, profile=self.id, variant=name, choices=", ".join(choices))
 
-    def _served(self, chosen: list[str]) -> list[Row]:
-        """The rows of the one service that stands behind the device's unit number, all where there are no services."""
-        services = sorted({row.service for row in self._polled() if row.service})
+    def _served(self, rows: list[Row], chosen: list[str]) -> list[Row]:
+        """The polled rows of the one service behind the device's unit number, all where there are no services."""
+        polled = [row for row in rows if row.canonical]
+        services = sorted({row.service for row in polled if row.service})
         mine = [name for name in services if name in chosen]
         if services and len(mine) != 1:
             raise UnknownVariant("choose_service", profile=self.id, choices=", ".join(services))
-        return [row for row in self._polled() if row.service in (None, *mine)]
+        return [row for row in polled if row.service in (None, *mine)]
 
     def _open(self, row: Row) -> list[tuple[str, ...]]:
         """What the row leaves open: sets of names, of each of which one must be chosen."""
         order = (row.order or self.defaults.order) not in ORDERS
         decimals = row.unit.startswith("per ") and any(other.key == "decimals" for other in self.registers)
-        sets = (tuple(_open_units(row)), ORDERS if order else (), tuple(DECIMALS) if decimals else ())
+        sets = (tuple(open_units(row)), ORDERS if order else (), tuple(DECIMALS) if decimals else ())
         return [names for names in sets if names]
 
-    def _changed(self, variant: Variant) -> dict[str, Row]:
+    def changed(self, variant: Variant) -> dict[str, Row]:
         """The rows that the variant changes, by key; empty where it cannot be applied."""
         rows = {row.key: row for row in self.registers}
         try:
-            for name, value in variant.change.items():
-                key, attribute = name.split(".")
-                rows[key] = Row.model_validate(
-                    rows[key].model_dump(exclude_unset=True) | {attribute: value}, strict=True
-                )
+            return {key: _apply(rows[key], variant) for key in dict.fromkeys(_key(name) for name in variant.change)}
         except (KeyError, ValueError, ValidationError):
             return {}
-        return {name.split(".")[0]: rows[name.split(".")[0]] for name in variant.change}
 
     def _varied(self, row: Row, chosen: list[str]) -> Row:
         for variant in self.variants:
-            if variant.name in chosen:
-                row = self._changed(variant).get(row.key, row)
+            if variant.name in chosen and row.key in self.changed(variant):
+                row = _apply(row, variant)
         return row
 
     def _settled(self, row: Row, chosen: list[str]) -> Register:
@@ -212,11 +227,12 @@ class Profile(_Part):
             elif name in DECIMALS:
                 scale *= DECIMALS[name]
             else:
-                canonical, factor = _open_units(row)[name]
+                canonical, factor = open_units(row)[name]
                 scale *= factor
-        return self._register(row, order, scale, canonical)
+        return self.register(row, order, scale, canonical)
 
-    def _register(self, row: Row, order: str, scale: float, canonical: str | None) -> Register:
+    def register(self, row: Row, order: str, scale: float, canonical: str | None) -> Register:
+        """A row as the bus reads it, with these choices made."""
         kind = row.type or self.defaults.type
         words = row.words or (2 if kind == "str4" else LENGTHS.get(kind, 1))
         codes = self.invalid.get(kind, self.invalid.get(f"{kind}_raw", ()))
@@ -239,7 +255,26 @@ class Profile(_Part):
         )
 
 
-def _open_units(row: Row) -> Mapping[str, tuple[str, float]]:
+def _key(change: str) -> str:
+    """The register of a change `register.attribute`. Raises ValueError where it is none."""
+    key, attribute = change.split(".")
+    if not attribute:
+        raise ValueError(change)
+    return key
+
+
+def _apply(row: Row, variant: Variant) -> Row:
+    """The row with what the variant changes of it. Raises ValidationError."""
+    own = {name.split(".")[1]: value for name, value in variant.change.items() if _key(name) == row.key}
+    return Row.model_validate(row.model_dump(exclude_unset=True) | own, strict=True)
+
+
+def _known(order: str) -> str:
+    """The order, or the usual one where a setting of the instrument decides it."""
+    return order if order in ORDERS else ORDERS[0]
+
+
+def open_units(row: Row) -> Mapping[str, tuple[str, float]]:
     """The units to choose from where the instrument's setting decides: unit -> quantity and factor to its unit."""
     quantity = quantities().get(row.canonical or "")
     if quantity is None or not row.canonical:
@@ -273,43 +308,6 @@ def library(folders: Iterable[Path] = ()) -> Mapping[str, Path]:
 
 def read_profile(path: Path) -> Profile:
     """Load one profile. Raises drivers.marked.Problems with every fault of the file, by line and column."""
-    return load(path, Profile, check=lambda profile, tree: list(_incoherent(profile, tree, path.stem)))
+    from drivers.profile_check import incoherent
 
-
-def _incoherent(profile: Profile, tree: Tree, stem: str) -> Iterator[Problem]:
-    """What fits no device: names twice, two points in one register, lengths and units that cannot be."""
-    if profile.id != stem:
-        yield tree.problem(("id",), "profile.file_name", id=profile.id, name=stem)
-    keys: dict[str, int] = {}
-    places: dict[tuple[object, ...], int] = {}
-    for i, row in enumerate(profile.registers):
-        loc: Loc = ("registers", i)
-        if (first := keys.setdefault(row.key, i)) != i:
-            yield tree.problem(
-                (*loc, "key"), "profile.key_twice", key=row.key, first_line=tree(("registers", first))[0]
-            )
-        if not row.canonical:
-            continue
-        register = profile._register(row, "ABCD", row.scale, row.canonical)
-        place = (row.service, register.fc, register.addr, register.bit, register.type)
-        if (first := places.setdefault(place, i)) != i:
-            line = tree(("registers", first))[0]
-            yield tree.problem((*loc, "addr"), "profile.register_twice", addr=row.addr, first_line=line)
-        yield from _impossible(row, register, loc, tree)
-
-
-def _impossible(row: Row, register: Register, loc: Loc, tree: Tree) -> Iterator[Problem]:
-    """Faults of one polled register."""
-    quantity = quantities().get(row.canonical or "")
-    if quantity is None:
-        yield tree.problem((*loc, "canonical"), "unknown_point", value=row.canonical or "")
-    elif row.unit != quantity.unit and not _open_units(row):
-        yield tree.problem(
-            (*loc, "unit"), "profile.unit", unit=row.unit, point=row.canonical or "", wanted=quantity.unit
-        )
-    if register.type in LENGTHS and register.words != LENGTHS[register.type]:
-        yield tree.problem((*loc, "words"), "profile.words", words=register.words, wanted=LENGTHS[register.type])
-    if register.fc in BIT_FUNCTIONS and register.type != "bit":
-        yield tree.problem((*loc, "type"), "profile.bit_function", fc=register.fc, type=register.type)
-    if register.end > 65536:
-        yield tree.problem((*loc, "addr"), "profile.past_end", addr=row.addr)
+    return load(path, Profile, check=lambda profile, tree: list(incoherent(profile, tree, path.stem)))
