@@ -92,6 +92,8 @@ def _any_variant(profile: str) -> list[Register]:
 def test_the_sequence_number_of_every_profile(profile: str) -> None:
     """Every device has a point that carries the number exactly, as a good value, until it begins again."""
     points = _any_variant(profile)
+    if not points:
+        pytest.skip("its value registers are not known")
     carries = carrier(points)
     assert carries
     register = points[carries.index]
