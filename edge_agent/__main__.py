@@ -129,6 +129,7 @@ def _parser(text: Text, words: Sequence[str]) -> argparse.ArgumentParser:
     ladder = _asks(_add(commands, "net", text), text, _net)
     ladder.add_argument("--create", action="store_true", help=text("help.net.create"))
     ladder.add_argument("--yes", action="store_true", help=text("help.net.yes"))
+    _tools(_add(commands, "modbus", text), text, words)
     simulated = _add(commands, "sim", text).add_subparsers(metavar=text("help.command"), required=True)
     _simulates(_add(simulated, "ward", text, of="sim."), words)
     _demonstrates(_add(commands, "demo", text), text)
@@ -150,6 +151,15 @@ def _on_config(parser: argparse.ArgumentParser, text: Text, command: Command) ->
 def _asks(parser: argparse.ArgumentParser, text: Text, command: Command) -> argparse.ArgumentParser:
     _on_config(parser, text, command).add_argument("--json", action="store_true", help=text("help.json"))
     return parser
+
+
+def _tools(parser: argparse.ArgumentParser, text: Text, words: Sequence[str]) -> None:
+    """The Modbus tools; imported only when one of them is asked for."""
+    if "modbus" in words:
+        from edge_agent import modbus_commands
+
+        group = parser.add_subparsers(metavar=text("help.command"), required=True)
+        modbus_commands.add_parsers(group, text, _add, _asks)
 
 
 def _simulates(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:

@@ -47,7 +47,7 @@ def test_negative_temperature_is_signed() -> None:
 
 def test_address_off_by_one_is_found() -> None:
     """The manual counts from 1: the value lies one register before the one asked for."""
-    best = decodings(registers("f", 231.4, at=99) | {101: 9, 102: 40000}, 100, 2, "V")[0]
+    best = decodings({**registers("f", 231.4, at=99), 101: 9, 102: 40000}, 100, 2, "V")[0]
     assert (best.addr, best.type, best.value) == (99, "f32", 231.4)
 
 

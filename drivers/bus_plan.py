@@ -1,0 +1,124 @@
+"""What the requests of a bus cost, told beforehand: the blocks of each device, their time on the line and the load.
+
+Beside it the same by the way of most programs, one request for each register. No I/O.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import msgspec
+
+from drivers.profile import Profile
+from drivers.register import BIT_FUNCTIONS, Block, Line, Register, cost, plan, serial_line, tcp_line
+from drivers.settings import Bus, Device
+
+
+class PlannedBlock(msgspec.Struct, frozen=True):
+    """One request."""
+
+    fc: int
+    start: int
+    """0-based address."""
+    count: int
+    """Registers, or bits for functions 1 and 2."""
+    wanted: int
+    """Of these, how many belong to a point; the others are read because two requests would take longer."""
+    points: int
+    ms: float
+
+
+class PlannedDevice(msgspec.Struct, frozen=True):
+    """One poll of a device."""
+
+    device: str
+    unit: int
+    profile: str
+    every_s: float
+    blocks: list[PlannedBlock]
+    ms: float
+    """The line's time for one poll."""
+    singles: int
+    """Requests that one for each register would take."""
+    singles_ms: float
+
+
+class PlannedBus(msgspec.Struct, frozen=True):
+    """One bus (`edge modbus plan --json`)."""
+
+    bus: str
+    where: str
+    line: str
+    """`9600 8N1`, or `tcp`."""
+    request_ms: float
+    """What a request costs beside its registers, the device's turnaround included."""
+    register_ms: float
+    devices: list[PlannedDevice]
+    load_pct: float
+    """Part of the line's time that polling takes while all is well."""
+    singles_load_pct: float
+
+
+def line_of(bus: Bus) -> Line:
+    """What a request costs on this bus, by the configuration."""
+    known = {} if bus.turnaround is None else {"turnaround": bus.turnaround}
+    return serial_line(bus.baud, bus.framing, **known) if bus.is_serial else tcp_line(*known.values())
+
+
+def planned(bus: Bus, profiles: Mapping[str, Profile], line: Line | None = None) -> PlannedBus:
+    """The plan of one bus; `line` where its costs are known better. Raises profile.UnknownVariant."""
+    line = line or line_of(bus)
+    devices = [_device(device, profiles[device.profile], line) for device in bus.devices]
+    return PlannedBus(
+        bus=bus.id,
+        where=bus.where,
+        line=f"{bus.baud} {bus.framing}" if bus.is_serial else f"tcp ({bus.framer})",
+        request_ms=_ms(line.request),
+        register_ms=_ms(line.register),
+        devices=devices,
+        load_pct=_load((each.ms, each.every_s) for each in devices),
+        singles_load_pct=_load((each.singles_ms, each.every_s) for each in devices),
+    )
+
+
+def _device(device: Device, profile: Profile, line: Line) -> PlannedDevice:
+    registers = profile.points(device.variant)
+    blocks = plan(registers, line, profile.request_limits())
+    singles = one_each(registers)
+    return PlannedDevice(
+        device=device.id,
+        unit=device.unit,
+        profile=device.profile,
+        every_s=device.every,
+        blocks=[_block(block, line) for block in blocks],
+        ms=_ms(cost(blocks, line)),
+        singles=len(singles),
+        singles_ms=_ms(cost(singles, line)),
+    )
+
+
+def one_each(registers: Sequence[Register]) -> list[Block]:
+    """One request for each place that is read; several bits of one register are one place."""
+    places = {(row.fc, row.addr, row.words): row for row in registers}
+    return [Block(fc, addr, words, (row,)) for (fc, addr, words), row in sorted(places.items(), key=lambda p: p[0])]
+
+
+def _block(block: Block, line: Line) -> PlannedBlock:
+    missing = sum(end - first for first, end in block.holes())
+    each = line.bits() if block.fc in BIT_FUNCTIONS else line.register
+    return PlannedBlock(
+        fc=block.fc,
+        start=block.start,
+        count=block.count,
+        wanted=block.count - missing,
+        points=len(block.registers),
+        ms=_ms(line.request + block.count * each),
+    )
+
+
+def _load(polls: Iterable[tuple[float, float]]) -> float:
+    return round(sum(ms / 10 / every for ms, every in polls), 2)
+
+
+def _ms(seconds: float) -> float:
+    return round(seconds * 1000, 3)

@@ -1,0 +1,54 @@
+"""What the Modbus tools print for people. No I/O."""
+
+from __future__ import annotations
+
+from drivers.bus_plan import PlannedBlock, PlannedBus, PlannedDevice
+from edge_agent.show import painted, table
+from edge_agent.text import Text
+
+FULL = 80.0
+"""Load in % above which a line has no room for a time-out or a second look."""
+
+
+def plan(bus: PlannedBus, text: Text) -> str:
+    """One bus: a line for itself, a table of its requests, and the load against one request for each register."""
+    lines = [text("modbus.plan.bus", bus=bus.bus, where=bus.where, line=bus.line)]
+    costs = {"request": text.number(bus.request_ms, 1), "register": text.number(bus.register_ms, 3)}
+    lines.append("  " + text("modbus.plan.costs", **costs))
+    if not bus.devices:
+        return "\n".join([*lines, "  " + text("modbus.plan.no_devices")])
+    head = [text(f"modbus.plan.{name}") for name in ("device", "unit", "every", "request", "registers", "wanted", "ms")]
+    rows = [row for device in bus.devices for row in _rows(device, text)]
+    lines += ["  " + line for line in table(head, rows, right=(1, 2, 4, 5, 6)).splitlines()]
+    return "\n".join([*lines, *("  " + line for line in _loads(bus, text))])
+
+
+def _rows(device: PlannedDevice, text: Text) -> list[list[str]]:
+    first = [device.device, str(device.unit), f"{text.number(device.every_s)} s"]
+    return [
+        [*(first if i == 0 else ["", "", ""]), request(block), str(block.count), str(block.wanted), _ms(block.ms, text)]
+        for i, block in enumerate(device.blocks)
+    ]
+
+
+def request(block: PlannedBlock) -> str:
+    """`fc3 500..515`, addresses as they go on the wire."""
+    last = block.start + block.count - 1
+    return f"fc{block.fc} {block.start}..{last}" if last > block.start else f"fc{block.fc} {block.start}"
+
+
+def _loads(bus: PlannedBus, text: Text) -> list[str]:
+    requests = sum(len(device.blocks) for device in bus.devices)
+    singles = sum(device.singles for device in bus.devices)
+    state = "bad" if bus.load_pct > 100 else "uncertain" if bus.load_pct > FULL else "good"
+    ours = text("modbus.plan.load", requests=requests, load=text.number(bus.load_pct, 1))
+    theirs = {"requests": singles, "load": text.number(bus.singles_load_pct, 1)}
+    ratio = bus.singles_load_pct / bus.load_pct if bus.load_pct else 1.0
+    lines = [painted(ours, state), text("modbus.plan.singles", **theirs, ratio=text.number(ratio, 1))]
+    if bus.load_pct > FULL:
+        lines.append(text("modbus.plan.overloaded" if bus.load_pct > 100 else "modbus.plan.full"))
+    return lines
+
+
+def _ms(ms: float, text: Text) -> str:
+    return text.number(ms, 1)

@@ -1,0 +1,58 @@
+"""`edge modbus` as it is typed: what needs no running agent."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from edge_agent.__main__ import main
+
+CONFIG = """
+site: cl-02
+language: en
+state: ./state
+buses:
+  - id: line-1
+    serial: /dev/ttyUSB0
+    devices:
+      - {id: cab-1, profile: xy-md02, unit: 2, every: EVERY}
+  - id: spare
+    tcp: 127.0.0.1:502
+"""
+
+
+def written(folder: Path, every: str = "10s") -> str:
+    """A configuration file."""
+    file = folder / "agent.yaml"
+    file.write_text(CONFIG.replace("EVERY", every), encoding="utf-8")
+    return str(file)
+
+
+def test_plan_for_people(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Every bus with its requests, its load and the comparison."""
+    assert main(["modbus", "plan", "-c", written(tmp_path)]) == 0
+    said = capsys.readouterr().out
+    assert "line-1: /dev/ttyUSB0, 9600 8N1" in said
+    assert "fc4 1..2" in said
+    assert "Load 0.5 %: 1 requests a round." in said
+    assert "No device on this bus yet." in said
+
+
+def test_plan_for_scripts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One bus as JSON; a line with more to do than it can needs attention."""
+    assert main(["modbus", "plan", "line-1", "--json", "-c", written(tmp_path, "100ms")]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [(bus["bus"], bus["devices"][0]["blocks"][0]["count"]) for bus in found] == [("line-1", 2)]
+    crowded = written(tmp_path, "100ms").replace("agent.yaml", "slow.yaml")
+    text = (tmp_path / "agent.yaml").read_text(encoding="utf-8").replace("ttyUSB0", "ttyUSB0\n    baud: 600")
+    Path(crowded).write_text(text, encoding="utf-8")
+    assert main(["modbus", "plan", "line-1", "-c", crowded]) == 1
+    assert "more to do than it can" in capsys.readouterr().out
+
+
+def test_plan_of_an_unknown_bus(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One sentence that names the buses that there are."""
+    assert main(["modbus", "plan", "line-9", "-c", written(tmp_path)]) == 2
+    assert capsys.readouterr().err == "There is no Modbus bus named line-9. There are: line-1, spare.\n"
