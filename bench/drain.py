@@ -25,8 +25,8 @@ from bench.machine import ON_AGENT_CORE
 from bench.running import Agent, folder, influxdb, slaves
 from bench.table import Result
 from bench.ward import DATABASE, SITE, Ward
+from edge_agent.delivery import BATCH_READINGS
 from edge_agent.demo_servers import InfluxDB, VictoriaMetrics
-from edge_agent.pipeline import BATCH_READINGS
 from edge_agent.sinks.influx import MOST_BYTES
 from edge_agent.store import Store
 

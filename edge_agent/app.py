@@ -34,8 +34,9 @@ from edge_agent.board import Board
 from edge_agent.checks import Checks, Stamps
 from edge_agent.config import Config
 from edge_agent.control import serve
+from edge_agent.delivery import SinkNow, forward
 from edge_agent.journal import Journal
-from edge_agent.pipeline import Intake, SinkNow, collect, forward
+from edge_agent.pipeline import Intake, collect
 from edge_agent.sinks import Sink
 from edge_agent.sinks.influx import InfluxSink
 from edge_agent.store import NewerJournal, Store
@@ -163,16 +164,17 @@ class App:
         for sink in self.config.sinks:
             if sink.influxdb:
                 influx = partial(InfluxSink, sink.id, sink.influxdb, sink.only)
-                yield f"sink {sink.id}", sink, partial(self._start_sink, influx)
+                yield f"sink {sink.id}", sink, partial(self._start_sink, influx, sink.rate)
 
     def _start_driver(self, make: Callable[[], Driver], name: str) -> tuple[asyncio.Task[None], Driver]:
         driver = make()
         return self._group.create_task(self._keep_up(name, partial(collect, driver, self._intake)), name=name), driver
 
-    def _start_sink(self, make: Callable[[], Sink], name: str) -> tuple[asyncio.Task[None], SinkNow]:
+    def _start_sink(self, make: Callable[[], Sink], rate: int | None, name: str) -> tuple[asyncio.Task[None], SinkNow]:
         sink = make()
         now = SinkNow(sink.id, sink.where)
-        return self._group.create_task(self._keep_up(name, partial(forward, sink, self.journal, now)), name=name), now
+        work = partial(forward, sink, self.journal, now, rate)
+        return self._group.create_task(self._keep_up(name, work), name=name), now
 
     def _limits(self, source: Source) -> Mapping[str, Limit]:
         """A source's own limits: those of its Modbus device, or of the subscription that it came by."""

@@ -57,6 +57,8 @@ class Influx(Part):
     token: Secret | None = None
     ca: File | None = None
     timeout: Annotated[float, seconds("1s", "5m")] = 10.0
+    confirm_after: Annotated[float, seconds("1s", "1h")] | None = None
+    """Until what the server took counts as stored; None: at once, and after 60 s where it is a victoria-metrics."""
 
     @model_validator(mode="after")
     def _where(self) -> Influx:
@@ -243,7 +245,6 @@ class Config(Part):
             for j, subscription in enumerate(broker.subscriptions):
                 if subscription.decoder not in DECODERS:
                     missing.append((f"mqtt[{i}].subscriptions[{j}].decoder", subscription.decoder))
-        missing += [(f"sinks[{i}].rate", "rate") for i, sink in enumerate(self.sinks) if sink.rate]
         if self.alarms:
             missing.append(("alarms", "alarms"))
         if self.meeting:

@@ -65,6 +65,8 @@ class Journal:
         self._pending = Group()
         self._dones: list[Callable[[], None]] = []
         self._dirty: set[str] = set()
+        self._sent: dict[str, Cursor] = {}
+        """Of sinks whose word is not yet final: settled, and what they have taken beyond."""
         self._backlog_next: set[str] = set()
         """Sinks whose live lane was served last."""
         self._lock = asyncio.Lock()
@@ -233,13 +235,13 @@ class Journal:
 
     # --- out ----------------------------------------------------------------------------------------------------------
 
-    async def take(self, sink: str, most_readings: int, most_bytes: int) -> list[Row]:
-        """The rows that `sink` should send next; waits until there are some.
+    async def take(self, sink: str, most_readings: int, most_bytes: int, *, only_live: bool = False) -> list[Row]:
+        """The rows that `sink` should send next; waits until there are some. `only_live`: those of the last minute.
 
-        While more waits than one batch, the newest rows go first and the oldest beside them in turn: see `lane`.
+        While much waits, the newest rows go first and the oldest beside them in turn: see `lane`.
         """
         while True:
-            after, upto = await self._lane(sink, most_readings)
+            after, upto = await self._lane(sink, most_readings, only_live=only_live)
             if after < upto:
                 rows = await self._call(self._store.rows, after, upto, most_readings, most_bytes)
                 if rows:
@@ -250,11 +252,13 @@ class Journal:
                 if self.top <= upto:
                     await self._grown.wait()
 
-    async def _lane(self, sink: str, most_readings: int) -> tuple[int, int]:
-        cursor, fresh = self.states[sink].cursor, self.top
-        gaps = cursor.gaps(self.top)
-        if gaps and gaps[-1][1] == self.top and gaps[-1][1] - gaps[-1][0] > most_readings:
+    async def _lane(self, sink: str, most_readings: int, *, only_live: bool) -> tuple[int, int]:
+        cursor, top = self._reached(sink), self.top
+        fresh, gaps = top, cursor.gaps(top)
+        if gaps and gaps[-1][1] == top and (only_live or top - gaps[-1][0] > min(most_readings, GROUP_READINGS)):
             fresh = await self._call(self._store.newest, _now_ms() - int(LIVE_AGE * 1000))
+        if only_live:
+            return live_lane(cursor, top, fresh)
         chosen = lane(cursor, self.top, fresh, backlog=sink in self._backlog_next)
         if chosen[1] == self.top and chosen[0] > cursor.low:
             self._backlog_next.add(sink)
@@ -262,9 +266,28 @@ class Journal:
             self._backlog_next.discard(sink)
         return chosen
 
+    def _reached(self, sink: str) -> Cursor:
+        """What needs no sending: settled, or sent and not yet confirmed."""
+        return self._sent.get(sink) or self.states[sink].cursor
+
+    def sent(self, sink: str, rows: Sequence[Row]) -> None:
+        """Rows that `sink` has taken but may still lose: not settled, and not to be sent again for now."""
+        cursor = self._sent.get(sink)
+        if cursor is None:
+            known = self.states[sink].cursor
+            cursor = self._sent[sink] = Cursor(known.low, list(known.ranges))
+        for row in rows:
+            cursor.settle(row.after, row.id)
+
+    def unsend(self, sink: str) -> None:
+        """What was sent and is not settled is to be sent again."""
+        self._sent.pop(sink, None)
+
     def _settle_hole(self, sink: str, after: int, upto: int) -> None:
         """Rows that are no longer there (given up, or deleted before this sink existed) need no sending."""
         self.states[sink].cursor.settle(after, upto)
+        if sink in self._sent:
+            self._sent[sink].settle(after, upto)
         self._touch(sink)
 
     def settle(self, sink: str, rows: Sequence[Row], settled: Settled) -> None:
@@ -300,8 +323,12 @@ class Journal:
     # --- questions ----------------------------------------------------------------------------------------------------
 
     def waiting(self, sink: str) -> int:
-        """Readings on disk that `sink` has not settled."""
-        return self.states[sink].cursor.waiting(self.top)
+        """Readings on disk that are still to be sent to `sink`."""
+        return self._reached(sink).waiting(self.top)
+
+    def unconfirmed(self, sink: str) -> int:
+        """Readings that `sink` has taken and may still lose."""
+        return max(0, self.states[sink].cursor.waiting(self.top) - self.waiting(sink))
 
     @property
     def pending(self) -> int:
@@ -312,7 +339,7 @@ class Journal:
         """When the oldest row that `sink` has not settled was committed; None: nothing waits."""
         if not self.waiting(sink):
             return None
-        found = await self._call(self._store.first_after, self.states[sink].cursor.low)
+        found = await self._call(self._store.first_after, self._reached(sink).low)
         return found[1] if found else None
 
     async def side(self, blob: int) -> Side:
@@ -373,6 +400,16 @@ def lane(cursor: Cursor, top: int, fresh: int, *, backlog: bool) -> tuple[int, i
     if backlog or live[1] < top:
         return first
     return (fresh, top) if live[0] < fresh < top and len(cursor.ranges) < MOST_RANGES else live
+
+
+def live_lane(cursor: Cursor, top: int, fresh: int) -> tuple[int, int]:
+    """The newest rows, those after `fresh`, as far as they still wait; after == upto: none do."""
+    gaps = cursor.gaps(top)
+    if not gaps or gaps[-1][1] < top or fresh >= top:
+        return top, top
+    if fresh > gaps[-1][0] and len(cursor.ranges) >= MOST_RANGES:
+        return top, top
+    return max(gaps[-1][0], fresh), top
 
 
 def _states(store: Store, sinks: Mapping[str, tuple[str, ...]]) -> dict[str, SinkState]:

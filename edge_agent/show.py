@@ -9,7 +9,7 @@ import unicodedata
 from collections.abc import Sequence
 
 COLOURS = {"good": "32", "ok": "32", "up": "32", "uncertain": "33", "attention": "33", "bad": "31", "failed": "31"}
-COLOURS |= {"down": "31", "refusing": "31"}
+COLOURS |= {"down": "31", "refusing": "31", "throttled": "33"}
 MARKS = {"good": "●", "uncertain": "▲", "bad": "✖", "ok": "●", "attention": "▲", "failed": "✖"}
 """State is told by shape and word too, never by colour alone."""
 

@@ -12,7 +12,7 @@ import msgspec
 from drivers.driver import Trouble
 from edge_agent import __version__
 from edge_agent.board import Counts, counts
-from edge_agent.pipeline import SinkNow
+from edge_agent.delivery import SinkNow
 from edge_agent.store import Stat
 from edge_agent.text import Text, texts
 
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 VERDICTS = ("ok", "attention", "failed")
 """In order of exit code."""
 HOUR_S = 3600
+AWAY = ("down", "refusing", "throttled")
+"""States of a sink that takes nothing."""
 
 Facts = dict[str, str | int | float]
 
@@ -39,6 +41,8 @@ class SinkStatus(msgspec.Struct, frozen=True):
     where: str
     error: str | None
     next_try_s: float | None
+    unconfirmed: int = 0
+    """Readings that it has taken but may still lose; they count as delivered later, or are sent again."""
 
 
 class JournalStatus(msgspec.Struct, frozen=True):
@@ -160,7 +164,7 @@ def _journal(app: App, stat: Stat) -> JournalStatus:
 def _sink_troubles(app: App) -> list[Trouble]:
     found = []
     for sink in app.sinks():
-        if sink.state in ("down", "refusing"):
+        if sink.state in AWAY:
             waiting = app.journal.waiting(sink.id)
             facts: Facts = {
                 "sink": sink.id,
@@ -170,6 +174,9 @@ def _sink_troubles(app: App) -> list[Trouble]:
                 "waiting": waiting,
             }
             found.append(Trouble(f"sink_{sink.what}", sink.id, sink.since, facts, failed=True))
+        if sink.dropped:
+            facts = {"sink": sink.id, "count": sink.dropped, "why": sink.dropped_why}
+            found.append(Trouble("sink_drops", sink.id, sink.dropped_since, facts))
         state = app.journal.states.get(sink.id)
         if state and state.quarantined:
             facts = {"sink": sink.id, "count": state.quarantined, "error": state.words}
@@ -205,7 +212,8 @@ async def _sink(app: App, sink: SinkNow) -> SinkStatus:
         quarantined=state.quarantined if state else 0,
         where=sink.where,
         error=sink.error,
-        next_try_s=round(max(0.0, sink.next_try - time.time()), 1) if sink.state in ("down", "refusing") else None,
+        next_try_s=round(max(0.0, sink.next_try - time.time()), 1) if sink.state in AWAY else None,
+        unconfirmed=app.journal.unconfirmed(sink.id) if state else 0,
     )
 
 

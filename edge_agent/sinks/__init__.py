@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
+
+import msgspec
 
 from edge_agent.journal import Settled
 from edge_agent.store import Row
@@ -25,6 +27,17 @@ class TooLarge(Exception):
     """The server takes no body of this size; send less at once."""
 
 
+class Life(msgspec.Struct, frozen=True):
+    """What a server says of itself whose answer 2xx does not yet mean stored."""
+
+    hold: float
+    """Seconds after which it means that, if the server still is the same process."""
+    started: float
+    """When that process began; Unix seconds, 0 where it does not tell."""
+    dropped: Mapping[str, int]
+    """Rows that it took and threw away since then, by its word for the reason."""
+
+
 class Sink(Protocol):
     """One place that readings go to."""
 
@@ -38,6 +51,10 @@ class Sink(Protocol):
 
     async def send(self, rows: Sequence[Row]) -> Settled:
         """Deliver the rows. Raises SinkDown or TooLarge; then nothing counts as delivered, though some may be."""
+        ...
+
+    async def life(self) -> Life | None:
+        """None: what it confirms is stored. Raises SinkDown."""
         ...
 
     async def close(self) -> None:

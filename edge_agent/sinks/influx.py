@@ -1,8 +1,8 @@
 """InfluxDB, v1 `/write` and v2/v3 `/api/v2/write`: the journal's own blobs, glued together and posted as they are.
 
 Both servers accept several gzip members as one body, so nothing is encoded twice. Only a sink that takes some
-measurements, or a batch that the server refuses, goes the slow way: lines are taken apart and sent anew. A refused
-batch is halved until the reading at fault is found; it is held with the server's words and the rest goes through.
+measurements, or a batch that the server refuses, goes the slow way: lines are taken apart and sent anew, until the
+reading at fault is found; it is held with the server's words and the rest goes through.
 """
 
 from __future__ import annotations
@@ -11,7 +11,9 @@ import asyncio
 import logging
 import os
 import ssl
+import time
 from collections.abc import Iterator, Mapping, Sequence
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 
 import aiohttp
@@ -21,7 +23,8 @@ from drivers.marked import Secret, SecretMissing
 from edge_agent.journal import Settled
 from edge_agent.ledger import HOUR_MS
 from edge_agent.lines import Line, join, measurement_of, parse
-from edge_agent.sinks import SinkDown, TooLarge
+from edge_agent.sinks import Life, SinkDown, TooLarge, victoria
+from edge_agent.sinks.isolate import isolate
 from edge_agent.store import Held, Row, pack, unpack
 
 if TYPE_CHECKING:
@@ -33,6 +36,10 @@ MOST_BYTES = 2 << 20
 """Compressed; InfluxDB 1.6 refuses above 25 MB."""
 WORDS = 300
 """Characters of the server's answer that are kept."""
+
+
+MOST_METRICS = 1 << 20
+"""Bytes of a server's page of counters that are looked at."""
 
 
 class Refused(Exception):
@@ -49,26 +56,33 @@ class InfluxSink:
         self.where = settings.url
         self.most_bytes = MOST_BYTES
         self._settings = settings
+        self._may_be_victoria = False
         self._session: aiohttp.ClientSession | None = None
 
     async def send(self, rows: Sequence[Row]) -> Settled:
         """Deliver the rows: glued blobs if all is wanted and accepted, else line by line."""
         total = sum(row.readings for row in rows)
         try:
-            if not self.only:
-                await self._post(b"".join(row.body for row in rows))
-                return Settled(delivered=total)
-            wanted = [self._wanted(unpack(row.body)) for row in rows]
-            if any(wanted):
-                await self._post(pack("".join(wanted)))
-            taken = sum(len(line.fields) for text in wanted for line in parse(text))
-            return Settled(delivered=taken, excluded=total - taken)
-        except Refused:
+            texts = await self._post_rows(rows)
+        except Refused as refused:
             await self._takes_anything()
-        except TooLarge:
+            return await self._send_in_parts(rows, str(refused))
+        except TooLarge as large:
             if len(rows) > 1:
                 raise
-        return await self._send_parsed(rows)
+            return await self._send_in_parts(rows, str(large))
+        taken = total if texts is None else sum(len(line.fields) for text in texts for line in parse(text))
+        return Settled(delivered=taken, excluded=total - taken)
+
+    async def _post_rows(self, rows: Sequence[Row]) -> list[str] | None:
+        """Post them; the wanted lines of each row where not all are wanted."""
+        if not self.only:
+            await self._post(b"".join(row.body for row in rows))
+            return None
+        wanted = [self._wanted(unpack(row.body)) for row in rows]
+        if any(wanted):
+            await self._post(pack("".join(wanted)))
+        return wanted
 
     def _wanted(self, text: str) -> str:
         """The lines of the wanted measurements, which are recognised without taking them apart."""
@@ -81,40 +95,47 @@ class InfluxSink:
         except Refused as refused:
             raise SinkDown("refused", str(refused)) from refused
 
-    async def _send_parsed(self, rows: Sequence[Row]) -> Settled:
-        """Find what the server refuses by halving; the rest is delivered."""
+    async def _send_in_parts(self, rows: Sequence[Row], words: str) -> Settled:
+        """Find what is refused: the rows at fault, their lines, the readings in these. The rest is delivered."""
         held: list[Held] = []
-        taken = 0
-        for row in rows:
-            lines = [(n, line) for n, line in _numbered(row) if not self.only or line.measurement in self.only]
-            taken += sum(len(line.fields) for _, line in lines)
-            await self._bisect(row, lines, held)
+        for row, said in await isolate(rows, words, self._try_rows, prove=False):
+            lines = list(self._numbered(row))
+            for (first, line), why in await isolate(lines, said, self._try_lines, prove=False):
+                singles = [(first + k, single) for k, single in enumerate(line.single())]
+                at_fault = await isolate(singles, why, self._try_lines, prove=True)
+                held += [self._held(row, sequence, single, last) for (sequence, single), last in at_fault]
         if held:
-            last = held[-1]
-            log.error(
-                "readings refused sink=%s readings=%d last=%s error=%s", self.id, len(held), last.line, last.words
-            )
+            end = held[-1]
+            log.error("readings refused sink=%s readings=%d last=%s error=%s", self.id, len(held), end.line, end.words)
+        taken = sum(self._readings(row) for row in rows)
         excluded = sum(row.readings for row in rows) - taken
         return Settled(delivered=taken - len(held), excluded=excluded, held=tuple(held))
 
-    async def _bisect(self, row: Row, lines: list[tuple[int, Line]], held: list[Held]) -> None:
-        """Send the lines, each with the sequence number of its first reading, in ever smaller parts."""
-        if not lines:
-            return
+    async def _try_rows(self, rows: Sequence[Row]) -> str | None:
+        try:
+            await self._post_rows(rows)
+        except (Refused, TooLarge) as refused:
+            return str(refused)
+        return None
+
+    async def _try_lines(self, lines: Sequence[tuple[int, Line]]) -> str | None:
         try:
             await self._post(pack(join(line for _, line in lines)))
-            return
         except (Refused, TooLarge) as refused:
-            words = str(refused)
-        if len(lines) == 1:
-            first, line = lines[0]
-            lines = [(first + k, single) for k, single in enumerate(line.single())]
-        if len(lines) > 1:
-            half = len(lines) // 2
-            await self._bisect(row, lines[:half], held)
-            await self._bisect(row, lines[half:], held)
-            return
-        held.append(self._held(row, *lines[0], words))
+            return str(refused)
+        return None
+
+    def _numbered(self, row: Row) -> Iterator[tuple[int, Line]]:
+        """The wanted lines of a row, each with the sequence number of its first reading."""
+        sequence = row.after + 1
+        for line in parse(unpack(row.body)):
+            if not self.only or line.measurement in self.only:
+                yield sequence, line
+            sequence += len(line.fields)
+
+    def _readings(self, row: Row) -> int:
+        """How many of a row's readings are wanted."""
+        return sum(len(line.fields) for _, line in self._numbered(row)) if self.only else row.readings
 
     def _held(self, row: Row, sequence: int, line: Line, words: str) -> Held:
         return Held(
@@ -127,6 +148,33 @@ class InfluxSink:
             line=line.text().rstrip("\n"),
             words=words,
         )
+
+    # --- what the server is -------------------------------------------------------------------------------------------
+
+    async def life(self) -> Life | None:
+        """See Sink. An InfluxDB tells its version, and what it confirms is on its disk."""
+        hold = self._settings.confirm_after
+        if hold is None and not self._may_be_victoria:
+            headers, _ = await self._get("/ping")
+            if "X-Influxdb-Version" in headers or "X-Influxdb-Build" in headers:
+                return None
+        _, metrics = await self._get("/metrics")
+        found = victoria.life(metrics, hold)
+        self._may_be_victoria = found is not None
+        return found if found or hold is None else Life(hold, 0.0, {})
+
+    async def _get(self, path: str) -> tuple[Mapping[str, str], str]:
+        """Headers and text; empty where the server has no such page or does not show it. Raises SinkDown."""
+        _, _, headers = self._target()
+        try:
+            async with self._open().get(self.where + path, headers=_signed(headers), allow_redirects=False) as answer:
+                if answer.status not in (200, 204):
+                    return {}, ""
+                return answer.headers, (await _read(answer, MOST_METRICS)).decode("utf-8", "replace")
+        except aiohttp.ClientError as error:
+            raise SinkDown("unreachable", _plain(error)) from error
+        except TimeoutError as error:
+            raise SinkDown("unreachable", "no answer in time") from error
 
     # --- the request --------------------------------------------------------------------------------------------------
 
@@ -200,18 +248,46 @@ def _judge(status: int, words: str, retry_after: str | None, place: str) -> None
         raise SinkDown("no_database", words, database=place)
     if 200 <= status < 400:
         raise SinkDown("not_a_database", words)
-    wait = float(retry_after) if retry_after and retry_after.isdigit() else None
-    raise SinkDown("unreachable", f"{status} {words}".strip(), wait)
+    wait = _seconds(retry_after)
+    throttled = status == 429 or wait is not None
+    raise SinkDown("throttled" if throttled else "unreachable", f"{status} {words}".strip(), wait)
+
+
+def _seconds(retry_after: str | None) -> float | None:
+    """Retry-After in seconds, or as the date that RFC 9110 10.2.3 allows too."""
+    if not retry_after:
+        return None
+    if retry_after.isdecimal():
+        return float(retry_after)
+    try:
+        return max(0.0, parsedate_to_datetime(retry_after).timestamp() - time.time())
+    except ValueError:
+        return None
 
 
 async def _words(answer: aiohttp.ClientResponse) -> str:
     """The server's own words, short and on one line."""
-    raw = (await answer.content.read(4 * WORDS)).decode("utf-8", "replace")
+    raw = (await _read(answer, 4 * WORDS)).decode("utf-8", "replace")
     try:
         raw = msgspec.json.decode(raw, type=_Error).text() or raw
     except msgspec.DecodeError:
         raw = answer.headers.get("X-Influxdb-Error", raw)
     return " ".join(raw.split())[:WORDS] or f"status {answer.status}"
+
+
+async def _read(answer: aiohttp.ClientResponse, most: int) -> bytes:
+    """The body as far as it matters: `read(n)` alone gives what happens to have arrived."""
+    body = bytearray()
+    async for piece in answer.content.iter_any():
+        body += piece
+        if len(body) >= most:
+            break
+    return bytes(body[:most])
+
+
+def _signed(headers: Mapping[str, str]) -> Mapping[str, str]:
+    """Of the headers of a write only what says who we are."""
+    return {name: value for name, value in headers.items() if name == "Authorization"}
 
 
 class _Error(msgspec.Struct):
@@ -227,11 +303,3 @@ def _plain(error: aiohttp.ClientError) -> str:
     if isinstance(error, aiohttp.ClientConnectorError) and (error.os_error.errno or 0) > 0:
         return os.strerror(error.os_error.errno or 0)
     return str(error) or type(error).__name__
-
-
-def _numbered(row: Row) -> Iterator[tuple[int, Line]]:
-    """The row's lines, each with the sequence number of its first reading."""
-    sequence = row.after + 1
-    for line in parse(unpack(row.body)):
-        yield sequence, line
-        sequence += len(line.fields)

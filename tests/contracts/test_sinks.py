@@ -7,6 +7,8 @@ import http.server
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from pathlib import Path
 
 import pytest
@@ -148,6 +150,30 @@ def test_one_bad_reading_never_blocks_the_rest(shared_influxdb: InfluxDB, databa
     assert len(_influx(shared_influxdb, database, "weather.temp_c")) == 26
 
 
+@pytest.mark.parametrize("place", [0, 1234, 4999])
+def test_one_bad_reading_of_5000_is_found_in_20_requests(shared_influxdb: InfluxDB, database: str, place: int) -> None:
+    """Ten rows of 500 readings, one of them of another type: 4,999 are stored, one is held, 20 requests suffice."""
+    wrong = Quantity("weather", "temp_c", "str", "", "", None, None)
+    sources = [Source(f"met-{n}", (Q["weather.temp_c"],)) for n in range(500)]
+    settings = _v1(shared_influxdb, database)
+    send(settings, row(1, Readings(sources[0], NOW, 0, (1.0,))))
+    found = [Readings(sources[n % 500], NOW + 1 + n, n, (float(n),)) for n in range(5000)]
+    device = sources[place % 500].device
+    found[place] = Readings(Source(device, (wrong,)), NOW + 1 + place, place, ("wet",))
+    rows = [row(500 * (n + 1), *found[500 * n : 500 * (n + 1)]) for n in range(10)]
+    before = _requests(shared_influxdb)
+    settled = send(settings, *rows)
+    assert _requests(shared_influxdb) - before <= 20
+    assert (settled.delivered, [held.sequence for held in settled.held]) == (4999, [place + 1])
+    assert "field type conflict" in settled.held[0].words
+    assert len(_influx(shared_influxdb, database, "weather.temp_c")) == 5000
+
+
+def _requests(server: InfluxDB) -> int:
+    (counts,) = [row for row in server.query("SHOW STATS FOR 'httpd'") if "writeReq" in row]
+    return int(counts["writeReq"] or 0)
+
+
 # --- answers that no real server here gives on demand -----------------------------------------------------------------
 
 
@@ -189,6 +215,7 @@ def answering(status: int, body: bytes = b"", **headers: str) -> Iterator[Influx
         (404, b'{"error":"database not found: \\"city\\""}', "no_database"),
         (500, b"internal error", "unreachable"),
         (503, b"", "unreachable"),
+        (429, b"", "throttled"),
     ],
 )
 def test_answer_that_is_not_204_keeps_everything(status: int, body: bytes, what: str) -> None:
@@ -203,6 +230,14 @@ def test_server_that_asks_to_wait_is_heard() -> None:
     with answering(429, Retry_After="17") as settings, pytest.raises(SinkDown) as down:
         send(settings, row(2, at(0)))
     assert down.value.retry_after == 17
+
+
+def test_server_that_asks_to_wait_until_a_date_is_heard() -> None:
+    """Retry-After may be a date too (RFC 9110 10.2.3)."""
+    until = format_datetime(datetime.now(UTC) + timedelta(seconds=120), usegmt=True)
+    with answering(503, Retry_After=until) as settings, pytest.raises(SinkDown) as down:
+        send(settings, row(2, at(0)))
+    assert (down.value.what, 100 < (down.value.retry_after or 0) <= 120) == ("throttled", True)
 
 
 def test_batch_that_is_too_large_is_said_so() -> None:

@@ -50,7 +50,7 @@ def sinks(influxdb: InfluxDB | None = None, victoria: VictoriaMetrics | None = N
     if influxdb:
         found.append({"id": "centre", "influxdb": {"url": influxdb.url, "version": 1, "database": "city"}})
     if victoria:
-        v2 = {"url": victoria.url, "version": 2, "org": "city", "bucket": "city"}
+        v2 = {"url": victoria.url, "version": 2, "org": "city", "bucket": "city", "confirm_after": "1s"}
         found.append({"id": "province", "influxdb": v2, "only": ["air", "weather", "water"]})
     return json.dumps(found)
 
@@ -174,7 +174,7 @@ class Box(Agent):
     def drained(self) -> bool:
         """True when every sink has everything."""
         now = self.status()
-        return now.journal.pending == 0 and all(sink.waiting == 0 for sink in now.sinks)
+        return now.journal.pending == 0 and all(sink.waiting == sink.unconfirmed == 0 for sink in now.sinks)
 
     def compare_influxdb(self, server: InfluxDB) -> Comparison:
         """The ward's ledger against InfluxDB."""

@@ -1,0 +1,318 @@
+"""The way to one sink: what goes first, what counts as delivered, and what happens when it fails."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+from drivers.reading import Readings, Source, quantities
+from edge_agent import delivery
+from edge_agent.config import Influx
+from edge_agent.delivery import LEAST_BYTES, Pace, SinkNow, forward
+from edge_agent.demo_servers import VictoriaMetrics
+from edge_agent.journal import Journal, Settled
+from edge_agent.sinks import Life, Sink, SinkDown
+from edge_agent.sinks.influx import InfluxSink
+from edge_agent.sinks.isolate import isolate
+from edge_agent.store import Group, Row, Store
+
+Q = quantities()
+LEVEL = Source("water-1", (Q["water.level_m"],))
+ROOM = 64 << 20
+
+
+Script = Callable[[Journal, SinkNow], Awaitable[None]]
+
+
+class Centre:
+    """A sink of this test: takes everything, unless it is told to be down; remembers what it got."""
+
+    id = "centre"
+    only: tuple[str, ...] = ()
+    where = "here"
+    most_bytes = 2 << 20
+
+    def __init__(self) -> None:
+        """Up, and durable at once."""
+        self.got: list[tuple[float, Row]] = []
+        self.down: SinkDown | None = None
+        self.alive: Life | None = None
+
+    async def send(self, rows: Sequence[Row]) -> Settled:
+        """See Sink."""
+        if self.down:
+            raise self.down
+        self.got += [(time.monotonic(), row) for row in rows]
+        return Settled(sum(row.readings for row in rows))
+
+    async def life(self) -> Life | None:
+        """See Sink."""
+        return self.alive
+
+    async def close(self) -> None:
+        """See Sink."""
+
+    @property
+    def ids(self) -> list[int]:
+        """Sequence numbers of the rows, in order of arrival."""
+        return [row.id for _, row in self.got]
+
+
+def fill(folder: Path, rows: int, *, old: bool = True) -> Store:
+    """A journal with `rows` readings, each committed alone; `old`: an hour ago."""
+    store = Store(folder / "journal.db", "cl-02", "boot", ROOM)
+    now = time.time_ns() // 1_000_000
+    for n in range(rows):
+        group = Group()
+        group.add(Readings(LEVEL, now - rows + n, n, (float(n),)))
+        store.commit(group)
+    if old:
+        with store._db as db:
+            db.execute("UPDATE blobs SET committed_ms = committed_ms - 3600000")
+    return store
+
+
+async def until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
+    """Wait for the condition."""
+    async with asyncio.timeout(seconds):
+        while not condition():
+            await asyncio.sleep(0.005)
+
+
+def deliver(
+    store: Store,
+    sink: Sink,
+    script: Callable[[Journal, SinkNow], Awaitable[None]],
+    rate: int | None = None,
+) -> None:
+    """Run `script` while the journal is brought to `sink`."""
+
+    async def main() -> None:
+        journal = Journal(store, {"centre": ()}, 0.01, 30)
+        now = SinkNow("centre", "here")
+        tasks = [asyncio.create_task(journal.run())]
+        tasks.append(asyncio.create_task(forward(sink, journal, now, rate), name="forward"))
+        try:
+            await script(journal, now)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await journal.close()
+
+    asyncio.run(main())
+
+
+def reading(n: int) -> Readings:
+    """One that comes now."""
+    return Readings(LEVEL, time.time_ns() // 1_000_000, n, (float(n),))
+
+
+# --- live first -------------------------------------------------------------------------------------------------------
+
+
+def test_backlog_goes_at_its_rate_and_live_readings_at_once(tmp_path: Path) -> None:
+    """With a rate set, old rows trickle and each new one is there long before the backlog is."""
+    store, centre = fill(tmp_path, 1000), Centre()
+    size = sum(len(row.body) for row in store.rows(0, 1000, 10_000, ROOM))
+
+    async def script(journal: Journal, now: SinkNow) -> None:
+        await until(lambda: bool(centre.got))
+        began = time.monotonic()
+        for n in range(5):
+            journal.put([reading(2000 + n)])
+            await until(lambda n=n: 1001 + n in centre.ids)  # type: ignore[misc]  # mypy: lambda with a default
+            assert journal.waiting("centre") > 100
+        assert time.monotonic() - began < 10
+        await until(lambda: journal.waiting("centre") == 0, 60)
+        took = time.monotonic() - began
+        assert took > 0.5 * size / (size // 6)
+        assert centre.ids.index(1005) < centre.ids.index(1000)
+        assert len(centre.ids) == len(set(centre.ids)) == 1005
+
+    deliver(store, centre, script, rate=size // 6)
+
+
+def test_backlog_after_a_long_outage_waits_a_random_while(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The newest go at once when the server is back; the backlog only after a while of its own in each box."""
+    monkeypatch.setattr(delivery, "LONG_OUTAGE", 0.0)
+    monkeypatch.setattr(delivery, "FIRST_PAUSE", 0.05)
+    monkeypatch.setattr("edge_agent.delivery.random.uniform", lambda low, high: 1.0 if high > 2 else low)
+    store, centre = fill(tmp_path, 2000), Centre()
+    centre.down = SinkDown("unreachable", "nobody there")
+
+    async def script(journal: Journal, now: SinkNow) -> None:
+        await until(lambda: now.state == "down")
+        journal.put([reading(1)])
+        await until(lambda: journal.top == 2001)
+        centre.down = None
+        await until(lambda: 2001 in centre.ids)
+        back = time.monotonic()
+        await until(lambda: journal.waiting("centre") == 0)
+        rest = [at for at, row in centre.got if 600 < row.id < 2001]
+        assert min(rest) - back > 0.5
+
+    deliver(store, centre, script)
+
+
+def test_requests_grow_on_a_quick_line_and_shrink_on_a_slow_one() -> None:
+    """Small first; as large as the sink takes while answers come at once; never so large that one takes long."""
+    pace = Pace(2 << 20, None)
+    for _ in range(5):
+        pace.took(0.1, pace.bytes)
+    assert pace.bytes == 2 << 20
+    pace.took(5.0, pace.bytes)
+    assert pace.bytes == 1 << 20
+    for _ in range(20):
+        pace.failed()
+    assert pace.bytes == LEAST_BYTES
+
+
+# --- what counts as delivered -----------------------------------------------------------------------------------------
+
+
+def test_answer_that_is_not_durable_counts_only_later(tmp_path: Path) -> None:
+    """What the server may still lose is neither delivered nor sent again, until it has had it for long enough."""
+    store, centre = fill(tmp_path, 10), Centre()
+    centre.alive = Life(1.0, 100.0, {})
+
+    async def script(journal: Journal, now: SinkNow) -> None:
+        await until(lambda: journal.waiting("centre") == 0)
+        assert (journal.states["centre"].delivered, journal.unconfirmed("centre")) == (0, 10)
+        assert journal.states["centre"].cursor.low == 0
+        await until(lambda: journal.states["centre"].delivered == 10)
+        assert (journal.unconfirmed("centre"), journal.states["centre"].cursor.low) == (0, 10)
+        assert len(centre.got) == 10
+
+    deliver(store, centre, script)
+
+
+def test_server_that_restarted_meanwhile_gets_it_again(tmp_path: Path) -> None:
+    """Another start time: whatever had not been confirmed is sent again, all of it, and counted once."""
+    store, centre = fill(tmp_path, 10), Centre()
+    centre.alive = Life(1.0, 100.0, {})
+
+    async def script(journal: Journal, now: SinkNow) -> None:
+        await until(lambda: len(centre.got) == 10)
+        centre.alive = Life(1.0, 200.0, {})
+        await until(lambda: journal.states["centre"].delivered == 10)
+        assert sorted(centre.ids) == sorted([*range(1, 11)] * 2)
+
+    deliver(store, centre, script)
+
+
+def test_rows_that_the_server_throws_away_are_told(tmp_path: Path) -> None:
+    """Its own counters give it away; what it threw away before is not our affair."""
+    store, centre = fill(tmp_path, 10), Centre()
+    centre.alive = Life(1.0, 100.0, {"big_timestamp": 7})
+
+    async def script(journal: Journal, now: SinkNow) -> None:
+        await until(lambda: len(centre.got) == 10)
+        assert now.dropped == 0
+        centre.alive = Life(1.0, 100.0, {"big_timestamp": 9})
+        await until(lambda: now.dropped > 0)
+        assert (now.dropped, now.dropped_why) == (2, "big_timestamp")
+
+    deliver(store, centre, script)
+
+
+def test_victoria_metrics_killed_after_its_answer_loses_nothing(
+    tmp_path: Path, victoria_metrics: VictoriaMetrics
+) -> None:
+    """kill -9 right after the 204, as measured, costs it everything; the agent notices and sends it again."""
+    url = {"url": victoria_metrics.url, "version": 2, "bucket": "city", "confirm_after": "12s"}
+    store, sink = fill(tmp_path, 300), InfluxSink("centre", Influx.model_validate(url))
+
+    async def script(journal: Journal, now: SinkNow) -> None:
+        await until(lambda: journal.waiting("centre") == 0)
+        await asyncio.to_thread(victoria_metrics.kill)
+        await asyncio.sleep(1.1)  # it tells when it began in whole seconds
+        await asyncio.to_thread(victoria_metrics.start)
+        await until(lambda: journal.states["centre"].delivered == 300, 60)
+
+    deliver(store, sink, script)
+    victoria_metrics.kill()
+    victoria_metrics.start()
+    samples = {stamp for series in victoria_metrics.export('{__name__="water_level_m"}') for stamp in series.timestamps}
+    assert len(samples) == 300
+
+
+# --- failing ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("what", "state"),
+    [("unreachable", "down"), ("refused", "refusing"), ("no_database", "refusing"), ("throttled",) * 2],
+)
+def test_state_of_a_sink_says_why_nothing_goes(tmp_path: Path, what: str, state: str) -> None:
+    """Down, refusing, throttled, and up again once something was delivered; nothing is settled meanwhile."""
+    store, centre = fill(tmp_path, 5, old=False), Centre()
+    centre.down = SinkDown(what, "words", retry_after=1.0)
+
+    async def script(journal: Journal, now: SinkNow) -> None:
+        await until(lambda: now.state == state)
+        assert (now.what, now.error, journal.waiting("centre")) == (what, "words", 5)
+        assert 0.5 < now.next_try - time.time() <= 1.2
+        centre.down = None
+        await until(lambda: now.state == "up")
+        assert (now.error, journal.waiting("centre")) == (None, 0)
+
+    deliver(store, centre, script)
+
+
+def test_pauses_grow_to_a_minute_each_with_jitter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """1, 2, 4 … 60 s, each a fifth more or less; a server's own wish is never cut short."""
+    slept: list[float] = []
+    real = asyncio.sleep
+
+    async def sleep(seconds: float) -> None:
+        task = asyncio.current_task()
+        if task is None or task.get_name() != "forward":
+            return await real(seconds)
+        slept.append(seconds)
+        return await real(0 if len(slept) < 10 else 3600)
+
+    store, centre = fill(tmp_path, 1), Centre()
+    centre.down = SinkDown("unreachable", "words")
+    monkeypatch.setattr("edge_agent.delivery.asyncio.sleep", sleep)
+
+    async def script(journal: Journal, now: SinkNow) -> None:
+        while len(slept) < 10:
+            await real(0.005)
+
+    deliver(store, centre, script)
+    wanted = [1, 2, 4, 8, 16, 32, 60, 60, 60]
+    pairs = list(zip(wanted, slept, strict=False))
+    assert all(0.8 * w <= s <= 1.2 * w for w, s in pairs), slept
+    assert len({round(s / w, 3) for w, s in pairs}) > 3
+
+
+# --- finding what is refused ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("prove", [True, False])
+@pytest.mark.parametrize("faults", [1, 2, 3, 5, 40])
+def test_items_at_fault_are_found_and_all_others_delivered(faults: int, prove: bool) -> None:
+    """Exactly those at fault come back, every other one was in a request that was taken; few requests each."""
+    chance = random.Random(faults)
+    bad = set(chance.sample(range(1000), faults))
+    taken: set[int] = set()
+    posts = 0
+
+    async def post(items: Sequence[int]) -> str | None:
+        nonlocal posts
+        posts += 1
+        if bad.intersection(items):
+            return "refused"
+        taken.update(items)
+        return None
+
+    found = asyncio.run(isolate(range(1000), "refused", post, prove=prove))
+    assert sorted(item for item, _ in found) == sorted(bad)
+    assert taken == set(range(1000)) - bad
+    assert posts <= (12 * faults if faults <= 3 else 36 + 20 * faults)
