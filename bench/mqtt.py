@@ -47,7 +47,7 @@ class Run(msgspec.Struct, frozen=True):
 
 
 @contextmanager
-def _mosquitto() -> Iterator[Mosquitto]:
+def mosquitto() -> Iterator[Mosquitto]:
     with folder() as path:
         server = Mosquitto(path).start()
         try:
@@ -58,7 +58,7 @@ def _mosquitto() -> Iterator[Mosquitto]:
 
 def once(seconds: float) -> Run:
     """Publish, measure meanwhile, then make sure that every message has arrived."""
-    with folder() as path, influxdb() as server, _mosquitto() as broker:
+    with folder() as path, influxdb() as server, mosquitto() as broker:
         blocks = (SUBSCRIPTION.format(url=broker.url), ward.sinks({server.url: 1}))
         with Agent(ward.configuration(path, blocks)) as agent:
             time.sleep(WARM_UP)
