@@ -98,6 +98,12 @@ def _net(arguments: argparse.Namespace) -> int:
     return net.main(arguments)
 
 
+def _tui(arguments: argparse.Namespace) -> int:
+    from edge_agent.tui import start
+
+    return start.main(arguments)
+
+
 def _sim_ward(arguments: argparse.Namespace) -> int:
     from drivers.sim import ward
 
@@ -130,6 +136,7 @@ def _parser(text: Text, words: Sequence[str]) -> argparse.ArgumentParser:
     ladder.add_argument("--create", action="store_true", help=text("help.net.create"))
     ladder.add_argument("--yes", action="store_true", help=text("help.net.yes"))
     _tools(_add(commands, "modbus", text), text, words)
+    _shows(_on_config(_add(commands, "tui", text), text, _tui), text)
     simulated = _add(commands, "sim", text).add_subparsers(metavar=text("help.command"), required=True)
     _simulates(_add(simulated, "ward", text, of="sim."), words)
     _demonstrates(_add(commands, "demo", text), text)
@@ -160,6 +167,12 @@ def _tools(parser: argparse.ArgumentParser, text: Text, words: Sequence[str]) ->
 
         group = parser.add_subparsers(metavar=text("help.command"), required=True)
         modbus_commands.add_parsers(group, text, _add, _asks)
+
+
+def _shows(parser: argparse.ArgumentParser, text: Text) -> None:
+    parser.add_argument("--plain", action="store_true", help=text("help.tui.plain"))
+    parser.add_argument("--thin", action="store_true", help=text("help.tui.thin"))
+    parser.add_argument("--language", choices=LANGUAGES, dest="speak", help=text("help.tui.language"))
 
 
 def _simulates(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:

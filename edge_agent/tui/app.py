@@ -1,0 +1,320 @@
+"""The full-screen terminal: one page, a line above and one below; keys go from screen to screen."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+from textual.app import App, ComposeResult, SystemCommand
+from textual.binding import Binding
+from textual.screen import Screen as TextualScreen
+from textual.widgets import Input
+
+from edge_agent.text import LANGUAGES, Text, texts
+from edge_agent.tui.driver import MeasuredDriver
+from edge_agent.tui.page import Bar, Page, Painter
+from edge_agent.tui.picture import Picture
+from edge_agent.tui.rows import Place, Row
+from edge_agent.tui.views.frame import Frame
+from edge_agent.tui.views.screens import BY_NAME, SCREENS, footer, header
+
+COPIED_ROWS = 400
+SLOW = ((3.0, 30.0), (0.5, 5.0))
+"""A flush that takes longer than the first makes the refresh wait for the second; seconds."""
+
+
+class Moment:
+    """The two clocks, so that a test can hold them."""
+
+    def __init__(self, zone: str) -> None:
+        """`zone`: the site's."""
+        self._zone = ZoneInfo(zone)
+
+    def now(self) -> float:
+        """Monotonic seconds."""
+        return time.monotonic()
+
+    def wall(self) -> datetime:
+        """Time of day at the site."""
+        return datetime.now(self._zone)
+
+
+def _key(key: str, action: str) -> Binding:
+    return Binding(key, action, show=False)
+
+
+class Terminal(App[None]):
+    """The technician's terminal."""
+
+    ENABLE_COMMAND_PALETTE = True
+    COMMAND_PALETTE_BINDING = "colon"
+    CSS = """
+    Screen { layout: vertical; }
+    #find { dock: bottom; height: 1; border: none; padding: 0 1; display: none; offset-y: -1; }
+    #find.open { display: block; }
+    """
+    BINDINGS = [  # noqa: RUF012 - as Textual declares it
+        *(_key(str(i), f"go('{screen.name}')") for i, screen in enumerate(SCREENS, 1)),
+        _key("ctrl+p", "command_palette"),
+        _key("up,k", "move(-1)"),
+        _key("down,j", "move(1)"),
+        _key("pageup", "turn(-1)"),
+        _key("pagedown,space", "turn(1)"),
+        _key("home,g", "top"),
+        _key("end,G", "end"),
+        _key("enter", "enter"),
+        _key("escape,backspace", "up"),
+        _key("slash", "find"),
+        _key("question_mark,h,f1", "help"),
+        _key("s", "sort"),
+        _key("p", "pause"),
+        _key("y", "copy"),
+        _key("l", "language"),
+        _key("c", "climb"),
+        _key("r", "again"),
+        _key("q,ctrl+c,ctrl+q", "leave"),
+    ]
+
+    def __init__(self, picture: Picture, text: Text, painter: Painter, moment: Moment) -> None:
+        """`text`: the language to begin with."""
+        super().__init__(driver_class=MeasuredDriver, ansi_color=True)
+        self._picture, self._text, self._moment = picture, text, moment
+        self._head, self._page, self._foot = Bar(painter), Page(painter), Bar(painter)
+        self._place = Place()
+        self._trail: list[Place] = []
+        self._finds: dict[str, str] = {}
+        self._sort = "worst"
+        self._paused = False
+        self._interval = 1.0
+        self._drawn = 0.0
+        self._kick = asyncio.Event()
+
+    def compose(self) -> ComposeResult:
+        """Three lines of structure."""
+        yield self._head
+        yield self._page
+        yield Input(id="find")
+        yield self._foot
+
+    def on_mount(self) -> None:
+        """Begin to ask and to draw."""
+        self.theme = "ansi-dark"
+        self._page.focus()
+        self.run_worker(self._follow(), name="edge-ask")
+        self.set_interval(1.0, self._tick)
+        self.draw()
+
+    def on_resize(self) -> None:
+        """The rows are made for a width."""
+        self.call_after_refresh(self.draw)
+
+    async def _follow(self) -> None:
+        """Ask what the shown screen needs, for ever."""
+        while True:
+            if not self._paused:
+                needs = BY_NAME[self._place.screen].needs
+                await self._picture.refresh(dict.fromkeys(needs, ""), self._moment.now())
+                self.draw()
+            self._kick.clear()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._kick.wait(), self._interval)
+
+    def _tick(self) -> None:
+        """Ages go on although nothing comes."""
+        self._measure_line()
+        if not self._paused and self._moment.now() - self._drawn >= self._interval - 0.1:
+            self.draw()
+
+    def _measure_line(self) -> None:
+        took = self._driver.slowest() if isinstance(self._driver, MeasuredDriver) else 0.0
+        self._interval = next((pause for over, pause in SLOW if took > over), 1.0)
+
+    # --- drawing ------------------------------------------------------------------------------------------------------
+
+    def frame(self) -> Frame:
+        """This moment."""
+        return Frame(
+            text=self._text,
+            columns=self.size.width,
+            now=self._moment.now(),
+            wall=self._moment.wall(),
+            place=self._place,
+            find=self._finds.get(self._place.screen, ""),
+            sort=self._sort,
+            interval=self._interval,
+            paused=self._paused,
+        )
+
+    def rows(self) -> list[Row]:
+        """The shown page."""
+        return BY_NAME[self._place.screen].rows(self._picture, self.frame())
+
+    def draw(self, select: str = "") -> None:
+        """Show what changed, unless the line still carries the last picture."""
+        if isinstance(self._driver, MeasuredDriver) and self._driver.busy() > SLOW[-1][0] and not select:
+            return
+        self._drawn = self._moment.now()
+        frame = self.frame()
+        self._head.show(header(self._picture, frame))
+        self._page.show(self.rows(), select)
+        self._foot.show(footer(frame, self._place.screen))
+
+    def as_text(self) -> str:
+        """The screen as it stands, without colours."""
+        bars_and_page = (self._head, self._page, self._foot)
+        lines = [widget.render_line(y).text for widget in bars_and_page for y in range(widget.size.height)]
+        return "\n".join(line.rstrip() for line in lines) + "\n"
+
+    # --- keys ---------------------------------------------------------------------------------------------------------
+
+    def _to(self, place: Place, *, back: bool = False) -> None:
+        if not back and place != self._place:
+            self._trail = [*self._trail[-20:], self._place]
+        self._place = place
+        self._page.to_top()
+        self.draw(select=place.key)
+        self._kick.set()
+
+    def action_go(self, screen: str) -> None:
+        """One of the eight."""
+        self._to(Place(screen))
+
+    def action_help(self) -> None:
+        """The keys."""
+        self._to(Place("help"))
+
+    def action_enter(self) -> None:
+        """Where the selected row leads."""
+        row = self._page.selected
+        if row and row.leads:
+            self._place = Place(self._place.screen, row.key, self._place.detail)
+            self._to(row.leads)
+
+    def action_up(self) -> None:
+        """The filter first, then the place before."""
+        if self._finds.pop(self._place.screen, ""):
+            self.draw()
+        elif self._trail:
+            self._to(self._trail.pop(), back=True)
+        elif self._place != Place():
+            self._to(Place(), back=True)
+
+    def action_move(self, step: int) -> None:
+        """To the next thing."""
+        self._page.move(step)
+
+    def action_turn(self, pages: int) -> None:
+        """By a page."""
+        self._page.turn(pages)
+
+    def action_top(self) -> None:
+        """The first line."""
+        self._page.to_top()
+        self.draw()
+
+    def action_end(self) -> None:
+        """The last line."""
+        self._page.to_end()
+
+    def action_sort(self) -> None:
+        """Worst first, or by name."""
+        self._sort = "name" if self._sort == "worst" else "worst"
+        self.draw()
+
+    def action_pause(self) -> None:
+        """Hold the picture still, to read it out on the telephone."""
+        self._paused = not self._paused
+        self.draw()
+        self._kick.set()
+
+    def action_again(self) -> None:
+        """Ask now."""
+        self._kick.set()
+
+    def action_language(self) -> None:
+        """The other language."""
+        self._text = texts(next(language for language in LANGUAGES if language != self._text.language))
+        self.draw()
+
+    def action_copy(self) -> None:
+        """This screen as text, into the clipboard of the terminal (OSC 52)."""
+        lines = [row.plain for row in (header(self._picture, self.frame()), *self.rows()[:COPIED_ROWS])]
+        self.copy_to_clipboard("\n".join(lines) + "\n")
+        self.notify(self._text("tui.copied", count=len(lines)))
+
+    def action_leave(self) -> None:
+        """The terminal ends; the agent goes on."""
+        self.exit(message=self._text("tui.left"))
+
+    # --- the filter ---------------------------------------------------------------------------------------------------
+
+    def action_find(self) -> None:
+        """A line to type into."""
+        field = self.query_one("#find", Input)
+        field.placeholder = self._text("tui.find")
+        field.value = self._finds.get(self._place.screen, "")
+        field.add_class("open")
+        field.focus()
+
+    def on_input_changed(self, event: Input.Changed) -> None:
+        """Rows follow the typing."""
+        if event.input.has_class("open"):
+            self._finds[self._place.screen] = event.value.strip()
+            self.draw()
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        """The filter stays, the line goes."""
+        event.input.remove_class("open")
+        self._page.focus()
+        self.draw()
+
+    # --- the ladder ---------------------------------------------------------------------------------------------------
+
+    def action_climb(self) -> None:
+        """Try the way to every broker and sink."""
+        if self._place.screen == "network" and not self._picture.ladder.running:
+            self.run_worker(self._climb(), name="edge-net", exclusive=False)
+
+    async def _climb(self) -> None:
+        """`edge net` as a command of its own, so that a hanging rung holds nothing up."""
+        ladder = self._picture.ladder
+        ladder.running, ladder.lines = True, []
+        words = ("-m", "edge_agent", "net", "-c", str(self._picture.file))
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, *words, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+        )
+        try:
+            assert process.stdout is not None
+            async for line in process.stdout:
+                ladder.lines.append(line.decode("utf-8", "replace").rstrip())
+                self.draw()
+            await process.wait()
+        finally:
+            if process.returncode is None:
+                process.kill()
+            ladder.running, ladder.at = False, self._moment.now()
+            self.draw()
+
+    # --- the palette --------------------------------------------------------------------------------------------------
+
+    def get_system_commands(self, screen: TextualScreen[object]) -> Iterable[SystemCommand]:
+        """Everything that a key does, by its name."""
+        text = self._text
+        for i, each in enumerate(SCREENS, 1):
+            name = text(f"tui.screen.{each.name}")
+            yield SystemCommand(name, text("tui.palette.key", key=str(i)), lambda name=each.name: self.action_go(name))
+        for name, key, action in (
+            ("find", "/", self.action_find),
+            ("sort", "s", self.action_sort),
+            ("pause", "p", self.action_pause),
+            ("copy", "y", self.action_copy),
+            ("language", "l", self.action_language),
+            ("help", "?", self.action_help),
+            ("quit", "q", self.action_leave),
+        ):
+            yield SystemCommand(text(f"tui.key.{name}.does"), text("tui.palette.key", key=key), action)

@@ -1,0 +1,177 @@
+"""The widget that shows rows: it draws only what changed, for on a slow line every letter costs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.segment import Segment
+from rich.style import Style
+from textual.geometry import Region, Size
+from textual.scroll_view import ScrollView
+from textual.strip import Strip
+from textual.widget import Widget
+
+from edge_agent.tui.rows import Row, with_twins
+
+PAINTS = {
+    "good": Style(color="green"),
+    "attention": Style(color="yellow"),
+    "bad": Style(color="red", bold=True),
+    "dim": Style(dim=True),
+    "strong": Style(bold=True),
+    "title": Style(color="cyan", bold=True),
+    "bar": Style(reverse=True),
+}
+"""The terminal's own colours: few bytes, and readable on whatever background it has."""
+SELECTED = Style(reverse=True)
+
+
+class Painter:
+    """From rows to what the terminal draws."""
+
+    def __init__(self, *, marks: bool, colour: bool) -> None:
+        """`marks`: the font has our marks. `colour`: False leaves bold, dim and reverse only."""
+        self._marks, self._colour = marks, colour
+
+    def strip(self, row: Row, columns: int, over: Style | None = None) -> Strip:
+        """One line, as wide as the terminal; `over` lies above every style."""
+        segments = [Segment(self._letters(span.text), self._style(span.style, over)) for span in row.spans]
+        return Strip(segments).adjust_cell_length(columns, over or Style.null())
+
+    def _letters(self, text: str) -> str:
+        return text if self._marks else with_twins(text)
+
+    def _style(self, words: str, over: Style | None) -> Style:
+        style = Style.combine([Style.null(), *(PAINTS[word] for word in words.split())])
+        if not self._colour:
+            style = Style(bold=style.bold, dim=style.dim, reverse=style.reverse)
+        return style + over if over else style
+
+
+class Page(ScrollView, can_focus=True, inherit_bindings=False):
+    """Rows below each other; the cursor stands on rows that have a key."""
+
+    DEFAULT_CSS = "Page { scrollbar-size: 0 0; height: 1fr; }"
+
+    def __init__(self, painter: Painter) -> None:
+        """Empty."""
+        super().__init__()
+        self._painter = painter
+        self.rows: Sequence[Row] = ()
+        self.cursor = -1
+        """Index of the selected row, -1: none."""
+
+    @property
+    def selected(self) -> Row | None:
+        """The row under the cursor."""
+        return self.rows[self.cursor] if 0 <= self.cursor < len(self.rows) else None
+
+    def show(self, rows: Sequence[Row], select: str = "") -> None:
+        """New rows; the cursor stays on its thing, or goes to `select`."""
+        held = select or (self.selected.key if self.selected else "")
+        before = self._visible()
+        self.rows = rows
+        self.cursor = next((i for i, row in enumerate(rows) if row.key and row.key == held), -1)
+        if self.cursor < 0 and held:
+            self.cursor = next((i for i, row in enumerate(rows) if row.key), -1)
+        size = Size(self.size.width, len(rows))
+        if size != self.virtual_size:
+            self.virtual_size = size
+        if select:
+            self._follow()
+        self._redraw(before)
+
+    def move(self, step: int) -> None:
+        """The cursor to the next thing that can be selected; past the last one the page scrolls."""
+        before = self._visible()
+        wanted = range(self.cursor + step, len(self.rows) if step > 0 else -1, step)
+        found = next((i for i in wanted if self.rows[i].key), None)
+        if found is None or abs(found - self.cursor) > max(1, self.size.height) > 0 <= self.cursor:
+            self.scroll_to(y=self.scroll_offset.y + step, animate=False)
+        if found is not None:
+            self.cursor = found
+            self._follow()
+        self._redraw(before)
+
+    def turn(self, pages: int) -> None:
+        """Scroll by whole pages."""
+        self.scroll_to(y=self.scroll_offset.y + pages * max(1, self.size.height - 1), animate=False)
+
+    def to_top(self) -> None:
+        """A new place begins above."""
+        self.cursor = -1
+        self.scroll_to(y=0, animate=False)
+
+    def to_end(self) -> None:
+        """The newest line, for the log."""
+        self.scroll_to(y=max(0, len(self.rows) - self.size.height), animate=False)
+
+    def render_line(self, y: int) -> Strip:
+        """One line of what is visible."""
+        at = y + self.scroll_offset.y
+        if not 0 <= at < len(self.rows):
+            return Strip.blank(self.size.width)
+        return self._painter.strip(self.rows[at], self.size.width, SELECTED if at == self.cursor else None)
+
+    def _follow(self) -> None:
+        top, height = self.scroll_offset.y, max(1, self.size.height)
+        first = 0 if not any(row.key for row in self.rows[: self.cursor]) else self.cursor
+        if first < top:
+            self.scroll_to(y=first, animate=False)
+        elif self.cursor >= top + height:
+            self.scroll_to(y=self.cursor - height + 1, animate=False)
+
+    def _visible(self) -> list[Strip]:
+        return [self.render_line(y) for y in range(self.size.height)]
+
+    def _redraw(self, before: Sequence[Strip]) -> None:
+        redraw(self, before, self._visible())
+
+
+class Bar(Widget):
+    """One line at the top or the bottom."""
+
+    DEFAULT_CSS = "Bar { height: 1; }"
+
+    def __init__(self, painter: Painter) -> None:
+        """Empty."""
+        super().__init__()
+        self._painter = painter
+        self._row = Row()
+
+    def show(self, row: Row) -> None:
+        """A new line."""
+        before = [self.render_line(0)]
+        self._row = row
+        redraw(self, before, [self.render_line(0)])
+
+    def render_line(self, y: int) -> Strip:
+        """The line."""
+        return self._painter.strip(self._row, self.size.width)
+
+
+def redraw(widget: Widget, before: Sequence[Strip], after: Sequence[Strip]) -> None:
+    """Ask for the parts of lines that differ, and for nothing else."""
+    changed = [
+        Region(first, y, last - first, 1)
+        for y, (old, new) in enumerate(zip(before, after, strict=True))
+        if (span := changed_cells(old, new)) is not None
+        for first, last in [span]
+    ]
+    if changed:
+        widget.refresh(*changed)
+
+
+def changed_cells(old: Strip, new: Strip) -> tuple[int, int] | None:
+    """First column that differs and the one after the last; None where nothing does."""
+    if old == new:
+        return None
+    one, two = _cells(old), _cells(new)
+    if len(one) != len(two):
+        return 0, max(len(one), len(two))
+    differing = [i for i, (a, b) in enumerate(zip(one, two, strict=True)) if a != b]
+    return (differing[0], differing[-1] + 1) if differing else None
+
+
+def _cells(strip: Strip) -> list[tuple[str, Style | None]]:
+    return [(letter, segment.style) for segment in strip for letter in segment.text]

@@ -1,0 +1,175 @@
+"""What a screen shows: rows of styled text. Views make them; the terminal or plain print draws them."""
+
+from __future__ import annotations
+
+import textwrap
+import unicodedata
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+from edge_agent.show import MARKS, width
+
+LEAST_NAME = 22
+"""Columns."""
+SPARKS = "▁▂▃▄▅▆▇█"
+TWINS = str.maketrans(
+    dict(zip("●▲✖○◌…–—·│─┌┐└┘├┤×→⏎≤≥µ°²³“”‘’" + SPARKS, "+!xoo.--.|-++++++x>^<>uo23\"\"''" + "__..--=#", strict=True))
+)
+"""Every mark has a twin of one ASCII letter, so that columns stay where they are."""
+STATE_MARKS = MARKS | {"down": "✖", "refusing": "✖", "up": "●", "unavailable": "○", "left_out": "○", "old": "◌"}
+"""Shape of each state; a word always stands beside it."""
+STATE_STYLES = {
+    "good": "good", "ok": "good", "up": "good",
+    "uncertain": "attention", "attention": "attention",
+    "bad": "bad", "failed": "bad", "down": "bad", "refusing": "bad",
+    "unavailable": "dim", "left_out": "dim", "old": "dim",
+}  # fmt: skip
+
+
+class Span(msgspec.Struct, frozen=True):
+    """A piece of a row."""
+
+    text: str
+    style: str = ""
+    """good, attention, bad, dim, strong, title, or empty."""
+
+
+class Place(msgspec.Struct, frozen=True):
+    """Where the technician is."""
+
+    screen: str = "overview"
+    key: str = ""
+    """The thing that is selected."""
+    detail: bool = False
+    """True: the page of that one thing."""
+
+
+class Row(msgspec.Struct, frozen=True):
+    """One line of the terminal."""
+
+    spans: tuple[Span, ...] = ()
+    key: str = ""
+    """The thing that the row shows; rows with a key can be selected."""
+    leads: Place | None = None
+    """Where Enter goes."""
+
+    @property
+    def plain(self) -> str:
+        """The text alone."""
+        return "".join(span.text for span in self.spans).rstrip()
+
+
+Piece = Span | str
+Cell = tuple[Span, ...]
+
+
+def row(*pieces: Piece, key: str = "", leads: Place | None = None) -> Row:
+    """A row of pieces."""
+    return Row(tuple(Span(piece) if isinstance(piece, str) else piece for piece in pieces), key, leads)
+
+
+def stated(state: str, words: str) -> Span:
+    """A state as shape, word and colour."""
+    return Span(f"{STATE_MARKS.get(state, '')} {words}".strip(), STATE_STYLES.get(state, ""))
+
+
+def cell(piece: Piece) -> Cell:
+    """A cell of a table."""
+    return (Span(piece) if isinstance(piece, str) else piece,)
+
+
+def paragraph(words: str, columns: int, indent: int = 0, style: str = "", key: str = "") -> list[Row]:
+    """Text in lines of at most so many columns."""
+    space = " " * indent
+    filled = textwrap.wrap(
+        words, max(10, columns), initial_indent=space, subsequent_indent=space, break_on_hyphens=False
+    )
+    return [row(Span(line, style), key=key) for line in filled]
+
+
+def fields(pairs: Iterable[tuple[str, Piece]], columns: int) -> list[Row]:
+    """Names and values below each other; a value that is too long goes on below itself."""
+    known = list(pairs)
+    room = min(24, max((width(name) for name, _ in known), default=0)) + 2
+    found: list[Row] = []
+    for name, piece in known:
+        span = piece if isinstance(piece, Span) else Span(piece)
+        lines = paragraph(span.text, columns - room - 1) or [row()]
+        head = name if width(name) < room else name[: room - 2] + "…"
+        found.append(row(f" {head}{' ' * (room - width(head))}", Span(lines[0].plain, span.style)))
+        found += [row(" " * (room + 1), Span(line.plain, span.style)) for line in lines[1:]]
+    return found
+
+
+class Line(msgspec.Struct, frozen=True):
+    """A row of a table before its columns are known."""
+
+    cells: tuple[Cell, ...]
+    key: str = ""
+    leads: Place | None = None
+
+
+def table(head: Sequence[str], lines: Sequence[Line], columns: int, right: Sequence[int] = ()) -> list[Row]:
+    """Columns as wide as their widest cell.
+
+    Where the terminal is too narrow, names (the first column) lose their middle; then the last columns are left out.
+    """
+    top = Line(tuple((Span(name, "dim"),) for name in head))
+    widths = [max(_width(line.cells[i]) for line in (top, *lines)) for i in range(len(head))]
+    least = min(widths[0], LEAST_NAME)
+    while len(widths) > 1 and least + sum(widths[1:]) + 2 * len(widths) - 1 > columns:
+        widths.pop()
+    widths[0] = min(widths[0], columns - sum(widths[1:]) - 2 * len(widths) + 1)
+    return [_laid_out(line, widths, right) for line in (top, *lines)]
+
+
+def _laid_out(line: Line, widths: Sequence[int], right: Sequence[int]) -> Row:
+    spans = [Span(" ")]
+    for i, wide in enumerate(widths):
+        spans += _padded(line.cells[i], wide, i in right)
+        if i < len(widths) - 1:
+            spans.append(Span("  "))
+    return Row(tuple(spans), line.key, line.leads)
+
+
+def _padded(pieces: Cell, wide: int, flush_right: bool) -> list[Span]:
+    space = wide - _width(pieces)
+    if space < 0:
+        return [Span(shortened("".join(piece.text for piece in pieces), wide), pieces[0].style)]
+    fill = [Span(" " * space)] if space else []
+    return [*fill, *pieces] if flush_right else [*pieces, *fill]
+
+
+def shortened(text: str, wide: int) -> str:
+    """A name without its middle: both ends tell things apart."""
+    if len(text) <= wide:
+        return text
+    end = min(wide // 2, 14)
+    return f"{text[: wide - end - 1]}…{text[len(text) - end :]}"
+
+
+def _width(pieces: Cell) -> int:
+    return sum(width(piece.text) for piece in pieces)
+
+
+def sparkline(values: Sequence[float | None], columns: int) -> str:
+    """The newest values as heights; a gap where there was none."""
+    shown = values[-columns:]
+    known = [value for value in shown if value is not None]
+    if not known:
+        return ""
+    low, high = min(known), max(known)
+    step = (high - low) / (len(SPARKS) - 1) or 1.0
+    return "".join(" " if value is None else SPARKS[round((value - low) / step)] for value in shown)
+
+
+def in_ascii(text: str) -> str:
+    """For terminals without these letters: twins for marks, Vietnamese letters without their marks."""
+    parts = unicodedata.normalize("NFD", text.translate(TWINS).replace("đ", "d").replace("Đ", "D"))
+    return "".join(letter for letter in parts if not unicodedata.combining(letter)).encode("ascii", "replace").decode()
+
+
+def with_twins(text: str) -> str:
+    """Letters stay, marks become ASCII: for fonts that have one but not the other."""
+    return text.translate(TWINS)

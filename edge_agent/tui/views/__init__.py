@@ -1,0 +1,1 @@
+"""The eight screens, each a function from what is known to rows."""

@@ -1,0 +1,92 @@
+"""What every view is given besides the picture: words, room, time, and what the technician chose."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from edge_agent.text import Text
+from edge_agent.tui.picture import Known, Picture
+from edge_agent.tui.rows import Place, Row, Span, paragraph, row, stated
+
+
+class Frame(msgspec.Struct, frozen=True):
+    """One moment of one terminal."""
+
+    text: Text
+    columns: int
+    now: float
+    """Monotonic seconds."""
+    wall: datetime
+    """The same moment on the clock, in the site's time zone."""
+    place: Place = Place()
+    find: str = ""
+    """Only rows that contain this, in any case."""
+    sort: str = "worst"
+    """worst or name."""
+    interval: float = 1.0
+    """Seconds between refreshes."""
+    paused: bool = False
+    maintain: str = ""
+    """Name of the technician who may change things; empty: read-only."""
+
+    @property
+    def narrow(self) -> bool:
+        """A phone."""
+        return self.columns < 72
+
+    def fits(self, words: str) -> bool:
+        """The filter lets it through."""
+        return self.find.casefold() in words.casefold()
+
+
+View = Callable[[Picture, Frame], list[Row]]
+
+
+class Screen(msgspec.Struct, frozen=True):
+    """One of the eight."""
+
+    name: str
+    rows: View
+    needs: tuple[str, ...]
+    """Questions, by their names in the picture."""
+
+
+def away(picture: Picture, frame: Frame) -> list[Row]:
+    """Why nothing new comes, and what to try; empty while the agent answers."""
+    if picture.away is None:
+        return []
+    text = frame.text
+    facts = {"socket": str(picture.socket), "file": str(picture.file), "ago": frame.now - picture.away.since}
+    head = text(f"tui.away.{picture.away.what}", **facts)
+    found = [row(stated("failed", part.plain) if i == 0 else Span(f"  {part.plain}", "bad")) for i, part in
+             enumerate(paragraph(head, frame.columns - 4))]  # fmt: skip
+    return found + paragraph(text(f"tui.away.{picture.away.what}.try", **facts), frame.columns - 1, 3) + [row()]
+
+
+def unknown(known: Known[Any], picture: Picture, frame: Frame) -> list[Row]:
+    """What stands where an answer is missing: being asked, not built, or failed."""
+    if known.fault == "missing":
+        return paragraph(frame.text("tui.missing"), frame.columns - 1, 1, "dim")
+    if known.fault:
+        return paragraph(frame.text("tui.failed", error=known.fault), frame.columns - 1, 1, "bad")
+    if picture.away:
+        return []
+    return [row(Span(f" {frame.text('tui.asking')}", "dim"))]
+
+
+def title(words: str, columns: int) -> Row:
+    """A heading with a rule to the right edge."""
+    line = "─" * max(0, min(columns, 100) - len(words) - 4)
+    return row(Span("─ ", "dim"), Span(words, "title"), Span(f" {line}", "dim"))
+
+
+def clock(frame: Frame, ago: float) -> str:
+    """The time of day so many seconds ago; with the date where that was another day."""
+    from datetime import timedelta
+
+    moment = frame.wall - timedelta(seconds=ago)
+    return moment.strftime("%H:%M" if moment.date() == frame.wall.date() else "%d/%m %H:%M")

@@ -1,0 +1,23 @@
+"""The keys, all of them."""
+
+from __future__ import annotations
+
+from edge_agent.tui.picture import Picture
+from edge_agent.tui.rows import Row, Span, fields, paragraph, row
+from edge_agent.tui.views.frame import Frame, title
+
+KEYS = ("screens", "arrows", "enter", "back", "find", "sort", "pause", "copy", "language", "commands", "help", "quit")
+
+
+def rows(picture: Picture, frame: Frame) -> list[Row]:
+    """Key and what it does."""
+    text = frame.text
+    pairs = [(text(f"tui.key.{name}"), Span(text(f"tui.key.{name}.does"))) for name in KEYS]
+    mode = "tui.maintaining" if frame.maintain else "tui.read_only.more"
+    return [
+        title(text("tui.help"), frame.columns),
+        *fields(pairs, frame.columns),
+        row(),
+        *paragraph(text(mode, name=frame.maintain), frame.columns - 1, 1),
+        *paragraph(text("tui.marks"), frame.columns - 1, 1, "dim"),
+    ]

@@ -1,0 +1,116 @@
+"""What an agent may answer, for the tests of the screens: a good ward, an empty, a loading and a bad one."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+from edge_agent.board import Counts, PointNow
+from edge_agent.status import JournalStat, JournalStatus, SinkCursor, SinkStatus, Status
+from edge_agent.tui.app import Moment
+from edge_agent.tui.picture import Away, Picture
+
+NOW = 100_000.0
+FILE, SOCKET = Path("/etc/edge-agent/agent.yaml"), Path("/run/edge-agent/control.sock")
+STATES = ("ok", "empty", "loading", "error")
+LONG = "cnt-1.traffic.count[lane=1,dir=forward,class=motorcycle]"
+
+
+class Frozen(Moment):
+    """Clocks that stand still, until a test moves them."""
+
+    def __init__(self) -> None:
+        """23 November 2026, 10:32:05."""
+        super().__init__("Asia/Ho_Chi_Minh")
+        self.at = NOW
+
+    def now(self) -> float:
+        """Monotonic seconds."""
+        return self.at
+
+    def wall(self) -> datetime:
+        """Time of day."""
+        return datetime(2026, 11, 23, 10, 32, 5, tzinfo=ZoneInfo("Asia/Ho_Chi_Minh"))
+
+
+def picture(state: str) -> Picture:
+    """One of STATES, just answered."""
+    found = Picture(SOCKET, FILE)
+    if state != "loading":
+        {"ok": _good, "empty": _empty, "error": _bad}[state](found)
+    return found
+
+
+def _good(found: Picture) -> None:
+    points = _points()
+    found.status.take(_status("ok", [], points, [_sink("up", 0, None)]), NOW - 0.4)
+    found.journal.take(_journal(0), NOW - 0.4)
+    for minute in range(30):
+        moved = [_point(each.point, (each.value or 0) + minute % 7, each.unit) for each in points]  # type: ignore[operator]
+        found.trend.see(moved, NOW - 60 * (30 - minute))
+    found.points.take(points, NOW - 0.4)
+
+
+def _empty(found: Picture) -> None:
+    found.status.take(_status("ok", [], [], []), NOW - 0.4)
+    found.points.take([], NOW - 0.4)
+    found.journal.take(JournalStat(0, None, None, 0, [], 0, 0, 0), NOW - 0.4)
+
+
+def _bad(found: Picture) -> None:
+    """A sensor is silent, the centre is gone, and then the agent stops answering."""
+    points = _points()
+    points[1] = _point(points[1].point, None, "%", "bad", "timeout", age=2040.0)
+    points[2] = _point(points[2].point, 45.0, "m", "uncertain", "gross_range", age=8.0)
+    reasons = [
+        "met-1: không trả lời đã 34 phút (bus line-1, địa chỉ 5). Thử lần lượt: nguồn, dây A/B, tốc độ, địa chỉ.",
+        "centre: không tới được http://10.0.0.5:8086 (connection refused). 14 400 số liệu vẫn an toàn trên hộp.",
+    ]
+    sink = _sink("down", 14_400, 8_520.0)
+    found.status.take(_status("attention", reasons, points, [sink]), NOW - 25)
+    found.points.take(points, NOW - 25)
+    found.journal.take(_journal(14_400), NOW - 25)
+    found.away = Away("silent", NOW - 20)
+
+
+def _status(verdict: str, reasons: list[str], points: list[PointNow], sinks: list[SinkStatus]) -> Status:
+    of = [point.quality for point in points]
+    counted = Counts(len(points), of.count("good"), of.count("uncertain"), of.count("bad"))
+    journal = JournalStatus(1_204_000, 214 << 20, 12, 4.2, None)
+    return Status(verdict, reasons, counted, sinks, journal, "cl-02", "Chí Minh", "0.1.0", 1_036_800.0)
+
+
+def _sink(state: str, waiting: int, oldest: float | None) -> SinkStatus:
+    error = None if state == "up" else "connection refused"
+    next_try = None if state == "up" else 42.0
+    return SinkStatus("centre", state, waiting, oldest, 1_180_000, 3, "http://10.0.0.5:8086", error, next_try)
+
+
+def _journal(waiting: int) -> JournalStat:
+    times = ("2026-10-24T03:32:05.000Z", "2026-11-23T03:32:04.000Z")
+    return JournalStat(1_204_000, *times, 214 << 20, [SinkCursor("centre", 1_204_000 - waiting, waiting)], 3, 0, 0)
+
+
+def _points() -> list[PointNow]:
+    return [
+        _point("met-1.weather.temp_c", 27.85, "Cel"),
+        _point("met-1.weather.rh_pct", 83.2, "%"),
+        _point("water-1.water.level_m", 1.839, "m"),
+        _point("power-1.power.energy_import_kwh", 18_204.51, "kW.h"),
+        _point(LONG, 123, "1", source="field/cnt-1"),
+        _point("box.box.uptime_s", 1_036_800, "s", source="box"),
+    ]
+
+
+def _point(
+    name: str,
+    value: float | None,
+    unit: str,
+    quality: str = "good",
+    reason: str = "ok",
+    *,
+    age: float = 4.0,
+    source: str = "line-1/5",
+) -> PointNow:
+    return PointNow(name, value, unit, quality, reason, age, source)

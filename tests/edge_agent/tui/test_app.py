@@ -1,0 +1,112 @@
+"""The full-screen terminal, driven by keys: where they lead, and what the screen never does."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from textual.pilot import Pilot
+
+from edge_agent.text import texts
+from edge_agent.tui.app import Terminal
+from edge_agent.tui.page import Painter
+from tests.edge_agent.tui.pictures import Frozen, picture
+
+Walk = Callable[[Terminal, Pilot[None]], Awaitable[None]]
+
+
+class Still(Terminal):
+    """Asks nobody: the picture is given."""
+
+    async def _follow(self) -> None:
+        """Wait for the end of the test."""
+        await asyncio.Event().wait()
+
+
+def walk(state: str, steps: Walk, size: tuple[int, int] = (80, 24)) -> None:
+    """Run the terminal on a picture and take these steps."""
+
+    async def run() -> None:
+        terminal = Still(picture(state), texts("vi", strict=True), Painter(marks=True, colour=True), Frozen())
+        async with terminal.run_test(size=size) as pilot:
+            await pilot.pause()
+            await steps(terminal, pilot)
+
+    asyncio.run(run())
+
+
+def text_of(terminal: Terminal) -> str:
+    """What stands on the screen."""
+    return terminal.as_text()
+
+
+def test_digits_lead_to_the_eight_screens() -> None:
+    """Each digit shows its own screen, and Backspace leads back."""
+
+    async def steps(terminal: Terminal, pilot: Pilot[None]) -> None:
+        await pilot.press("4")
+        assert "http://10.0.0.5:8086" in text_of(terminal)
+        await pilot.press("2")
+        assert "met-1.weather.temp_c" in text_of(terminal)
+        await pilot.press("backspace")
+        assert "http://10.0.0.5:8086" in text_of(terminal)
+
+    walk("ok", steps)
+
+
+def test_enter_goes_to_what_is_selected() -> None:
+    """From the overview's sentence about the sink to the sink; from a point in the list to its page."""
+
+    async def steps(terminal: Terminal, pilot: Pilot[None]) -> None:
+        await pilot.press("2", "slash", *"rh_pct", "enter", "down", "enter")
+        assert "line-1/5" in text_of(terminal)
+        assert "temp_c" not in text_of(terminal)
+
+    walk("ok", steps)
+
+
+def test_filter_leaves_only_what_fits() -> None:
+    """Rows follow the typing; Esc drops the filter."""
+
+    async def steps(terminal: Terminal, pilot: Pilot[None]) -> None:
+        await pilot.press("2", "slash", *"water", "enter")
+        assert "level_m" in text_of(terminal)
+        assert "rh_pct" not in text_of(terminal)
+        await pilot.press("escape")
+        assert "rh_pct" in text_of(terminal)
+
+    walk("ok", steps)
+
+
+def test_language_changes_at_a_key() -> None:
+    """`l` is the other language, on every line."""
+
+    async def steps(terminal: Terminal, pilot: Pilot[None]) -> None:
+        await pilot.press("l")
+        assert "Everything is working." in text_of(terminal)
+        assert "CHỈ XEM" not in text_of(terminal)
+
+    walk("ok", steps)
+
+
+def test_silent_agent_makes_everything_old() -> None:
+    """No value and no state looks fresh once the agent stopped answering."""
+
+    async def steps(terminal: Terminal, pilot: Pilot[None]) -> None:
+        assert "MÀN HÌNH CŨ" in text_of(terminal)
+        for key in "124":
+            await pilot.press(key)
+            assert "●" not in text_of(terminal)
+
+    walk("error", steps)
+
+
+def test_quitting_says_that_the_box_goes_on(tmp_path: Path) -> None:
+    """`q` leaves at once."""
+
+    async def steps(terminal: Terminal, pilot: Pilot[None]) -> None:
+        await pilot.press("q")
+        assert not terminal.is_running
+
+    walk("ok", steps)

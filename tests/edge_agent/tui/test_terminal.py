@@ -1,0 +1,58 @@
+"""What a terminal can show is decided from its name, its line and its character set."""
+
+from __future__ import annotations
+
+import pytest
+
+from edge_agent.tui.terminal import decide, mend_locale
+
+GOOD = {"TERM": "xterm-256color", "LANG": "vi_VN.UTF-8"}
+
+
+@pytest.mark.parametrize(
+    ("environ", "tty", "baud", "columns", "why"),
+    [
+        (GOOD, "/dev/pts/1", 38400, 80, ""),
+        (GOOD, "/dev/pts/1", 9600, 40, ""),
+        (GOOD, "/dev/ttyS0", 115200, 80, ""),
+        (GOOD, "/dev/ttyAMA0", 38400, 80, "serial"),
+        (GOOD, "/dev/ttyUSB1", 9600, 80, "serial"),
+        (GOOD, "/dev/ttyGS0", 9600, 80, "serial"),
+        ({"TERM": "vt100", "LANG": "C.UTF-8"}, "/dev/pts/1", 38400, 80, "term"),
+        ({"TERM": "vt220"}, "/dev/pts/1", 38400, 80, "term"),
+        ({"TERM": "dumb"}, "/dev/pts/1", 38400, 80, "term"),
+        ({}, "/dev/pts/1", 38400, 80, "term"),
+        ({"TERM": "xterm", "LANG": "en_US.ISO-8859-1"}, "/dev/pts/1", 0, 80, "charset"),
+        ({"TERM": "xterm", "LC_ALL": "vi_VN.TCVN", "LANG": "vi_VN.UTF-8"}, "/dev/pts/1", 0, 80, "charset"),
+        ({"TERM": "xterm", "LANG": "C"}, "/dev/pts/1", 0, 80, ""),
+        ({"TERM": "xterm"}, "/dev/pts/1", 0, 80, ""),
+        (GOOD, "/dev/pts/1", 0, 39, "narrow"),
+        (GOOD, "", 0, 0, "no_terminal"),
+    ],
+)
+def test_plain_mode_comes_by_itself(environ: dict[str, str], tty: str, baud: int, columns: int, why: str) -> None:
+    """Slow serial lines, dumb terminals, other charsets and narrow windows get lines; a pty's speed says nothing."""
+    terminal = decide(environ, tty, baud, columns)
+    assert (terminal.plain, terminal.why) == (bool(why), why)
+
+
+@pytest.mark.parametrize(
+    ("environ", "lang"),
+    [
+        ({}, "C.UTF-8"),
+        ({"LANG": "C"}, "C.UTF-8"),
+        ({"LANG": "vi_VN.UTF-8", "LC_ALL": "POSIX"}, "C.UTF-8"),
+        ({"LANG": "vi_VN.UTF-8"}, "vi_VN.UTF-8"),
+    ],
+)
+def test_a_locale_that_says_nothing_becomes_utf8(environ: dict[str, str], lang: str) -> None:
+    """Else every Vietnamese letter would become a question mark; a locale that was chosen stays."""
+    mend_locale(environ)
+    assert environ["LANG"] == lang
+    assert "LC_ALL" not in environ
+
+
+def test_colour_is_left_out_on_wish() -> None:
+    """no-color.org: present means no, whatever it contains."""
+    assert not decide({**GOOD, "NO_COLOR": ""}, "/dev/pts/1", 0, 80).colour
+    assert decide(GOOD, "/dev/pts/1", 0, 80).colour
