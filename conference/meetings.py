@@ -51,8 +51,8 @@ class Meetings:
         """`port` is the bound UDP socket; `addresses` are told to browsers."""
         limits = settings.limits
         self.settings = settings
-        self.tickets = Tickets(settings.state / "meeting")
-        self.codes = Codes(settings.state / "meeting")
+        self.tickets = Tickets(settings.tickets)
+        self.codes = Codes(settings.tickets)
         self.mux = mux.Mux(port)
         self.rooms: dict[str, Room] = {}
         self.peers: list[Peer] = []

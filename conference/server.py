@@ -20,7 +20,7 @@ import msgspec
 from aiohttp import web
 from aioice.ice import get_host_addresses
 
-from conference import certificate, figures, guard, messages, mux
+from conference import certificate, control, guard, messages, mux
 from conference.meetings import Meetings
 from conference.settings import Settings
 from conference.signalling import Conversation
@@ -87,11 +87,11 @@ class Entered(msgspec.Struct, frozen=True):
 class Server:
     """The HTTP side."""
 
-    def __init__(self, settings: Settings, meetings: Meetings, gate: guard.Gate) -> None:
+    def __init__(self, settings: Settings, meetings: Meetings, figures: control.Figures) -> None:
         """Read the page's files once; they are small."""
         self._settings = settings
         self._meetings = meetings
-        self._gate = gate
+        self._figures = figures
         self._files = _page_files()
         self._standard = Standard(meetings)
 
@@ -170,12 +170,11 @@ class Server:
 
     async def _status(self, request: web.Request) -> web.Response:
         _only_local(request)
-        return _json(figures.status(self._meetings, self._gate.refused))
+        return await self._figures.status(request)
 
     async def _metrics(self, request: web.Request) -> web.Response:
         _only_local(request)
-        text = figures.prometheus(figures.status(self._meetings, self._gate.refused))
-        return web.Response(text=text, headers={"Content-Type": "text/plain; version=0.0.4"})
+        return await self._figures.metrics(request)
 
 
 class Sockets(msgspec.Struct, frozen=True):
@@ -203,8 +202,9 @@ async def run(
     meetings.beat = beat
     tls = certificate.context(settings.cert, settings.key, settings.state, addresses)
     gate = guard.Gate(settings.limits.connections, settings.limits.connections_per_address)
+    figures = control.Figures(meetings, gate)
     runner = web.AppRunner(
-        Server(settings, meetings, gate).app(),
+        Server(settings, meetings, figures).app(),
         access_log=None,
         keepalive_timeout=10,
         handler_cancellation=True,
@@ -213,7 +213,7 @@ async def run(
     await runner.setup()
     log.info("meeting open port=%d addresses=%s", meetings.mux.port, ",".join(addresses))
     try:
-        async with asyncio.TaskGroup() as tasks:
+        async with control.serve(settings.control, figures), asyncio.TaskGroup() as tasks:
             tasks.create_task(meetings.run(), name="media")
             tasks.create_task(guard.serve(sockets.tcp, _protocols(runner), gate, tls), name="page")
             ready(meetings.mux.port)

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, field_validator, model_validator
 
-RoomName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,39}$")]
+RoomName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,39}$")]
 
 
 class _Block(BaseModel):
@@ -22,12 +22,30 @@ class Meeting(_Block):
     room: RoomName
     title: Annotated[str, Field(max_length=120)]
     start: AwareDatetime
+    every: timedelta | None = None
+    """After how long it comes again, by the clock on the wall; None: once."""
     minutes: Annotated[int, Field(ge=5, le=1440)] = 90
 
     @property
     def end(self) -> datetime:
         """When it is over."""
         return self.start + timedelta(minutes=self.minutes)
+
+    def next(self, now: datetime) -> Meeting | None:
+        """This meeting as it runs now or comes next; None when it is over."""
+        first = self._turns(now)
+        turns = (self._turn(at) for at in range(first, first + 3))
+        return next((meeting for meeting in turns if meeting and meeting.end > now), None)
+
+    def _turns(self, now: datetime) -> int:
+        """How often it has come, or one less or more where clocks were changed meanwhile."""
+        return max(0, (now - self.end) // self.every) if self.every else 0
+
+    def _turn(self, at: int) -> Meeting | None:
+        """The one that comes `at` turns after the first. Sums of times of one zone are by the clock on the wall."""
+        if at == 0:
+            return self
+        return self.model_copy(update={"start": self.start + at * self.every}) if self.every else None
 
 
 class Limits(_Block):
@@ -70,6 +88,8 @@ class Settings(_Block):
     help_phone: str = ""
     state: Path = Path("state")
     """Folder for certificate, key, tickets and codes."""
+    control: Path | None = None
+    """Unix socket that answers /status and /metrics to the box's own group; None: none."""
     cert: Path | None = None
     key: Path | None = None
     """Certificate and key in PEM; neither: a self-signed one is made and kept in the state folder."""
@@ -107,13 +127,18 @@ class Settings(_Block):
         return self.listen.rpartition(":")[0].strip("[]")
 
     @property
+    def tickets(self) -> Path:
+        """Folder of tickets and codes, that the command line shares."""
+        return self.state / "tickets"
+
+    @property
     def port(self) -> int:
         """Port part of `listen`."""
         return int(self.listen.rpartition(":")[2])
 
     def next_meeting(self, now: datetime) -> Meeting | None:
         """The meeting that runs or comes next."""
-        coming = [meeting for meeting in self.schedule if meeting.end > now]
+        coming = [found for meeting in self.schedule if (found := meeting.next(now))]
         return min(coming, key=lambda meeting: meeting.start, default=None)
 
     def rooms(self) -> frozenset[str]:

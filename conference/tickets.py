@@ -152,6 +152,11 @@ class Tickets:
             claims.jti, claims.room, claims.role, claims.name, claims.site, claims.iat, claims.exp, claims.device
         )
 
+    def knows(self, id: str) -> bool:
+        """Whether a ticket was issued under this id, expired or not: a fresh one may have been given inside."""
+        self._refresh()
+        return id in self._issued
+
     def revoke(self, id: str) -> bool:
         """End a ticket by its id. False when it was revoked already."""
         if id in self._revocations():

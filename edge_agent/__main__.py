@@ -16,6 +16,8 @@ from edge_agent.text import LANGUAGES, Text, texts
 
 DEFAULT_CONFIG = Path("/etc/edge-agent/agent.yaml")
 Command = Callable[[argparse.Namespace], int]
+ROLES = ("chair", "secretary", "site", "guest")
+"""Those of `conference.tickets`, which is not imported for every command; a test compares them."""
 FORM = argparse.RawDescriptionHelpFormatter
 
 if TYPE_CHECKING:
@@ -104,6 +106,22 @@ def _tui(arguments: argparse.Namespace) -> int:
     return start.main(arguments)
 
 
+def _meet(arguments: argparse.Namespace) -> int:
+    from edge_agent import meet
+
+    return meet.main(arguments)
+
+
+def _ticket(name: str) -> Command:
+    def command(arguments: argparse.Namespace) -> int:
+        from edge_agent import ticket
+
+        chosen: Command = getattr(ticket, name)
+        return chosen(arguments)
+
+    return command
+
+
 def _sim_ward(arguments: argparse.Namespace) -> int:
     from drivers.sim import ward
 
@@ -125,6 +143,7 @@ def _parser(text: Text, words: Sequence[str]) -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(metavar=text("help.command"), required=True)
     _on_config(_add(commands, "run", text), text, _run)
+    _on_config(_add(commands, "meet", text), text, _meet)
     _on_config(_add(commands, "check", text), text, _client("check"))
     _asks(_add(commands, "status", text), text, _client("status"))
     _asks(_add(commands, "points", text), text, _client("points"))
@@ -137,6 +156,7 @@ def _parser(text: Text, words: Sequence[str]) -> argparse.ArgumentParser:
     ladder.add_argument("--yes", action="store_true", help=text("help.net.yes"))
     _tools(_add(commands, "modbus", text), text, words)
     _shows(_on_config(_add(commands, "tui", text), text, _tui), text)
+    _tickets(_add(commands, "ticket", text), text)
     simulated = _add(commands, "sim", text).add_subparsers(metavar=text("help.command"), required=True)
     _simulates(_add(simulated, "ward", text, of="sim."), words)
     _demonstrates(_add(commands, "demo", text), text)
@@ -175,6 +195,23 @@ def _shows(parser: argparse.ArgumentParser, text: Text) -> None:
     parser.add_argument("--language", choices=LANGUAGES, dest="speak", help=text("help.tui.language"))
 
 
+def _tickets(parser: argparse.ArgumentParser, text: Text) -> None:
+    kinds = parser.add_subparsers(metavar=text("help.command"), required=True)
+    issue = _asks(_add(kinds, "issue", text, of="ticket."), text, _ticket("issue"))
+    issue.add_argument("--role", choices=ROLES, help=text("help.ticket.role"))
+    issue.add_argument("--room", metavar="R", help=text("help.ticket.room"))
+    issue.add_argument("--name", default="", metavar="N", help=text("help.ticket.name"))
+    issue.add_argument("--site", default="", metavar="S", help=text("help.ticket.site"))
+    issue.add_argument("--for", dest="life", metavar="T", help=text("help.ticket.life"))
+    kind = issue.add_mutually_exclusive_group()
+    kind.add_argument("--code", action="store_true", help=text("help.ticket.code"))
+    kind.add_argument("--device", action="store_true", help=text("help.ticket.device"))
+    issue.add_argument("--qr", action="store_true", help=text("help.ticket.qr"))
+    _asks(_add(kinds, "list", text, of="ticket."), text, _ticket("listing"))
+    revoke = _on_config(_add(kinds, "revoke", text, of="ticket."), text, _ticket("revoke"))
+    revoke.add_argument("id", nargs="+", metavar="ID", help=text("help.ticket.id"))
+
+
 def _simulates(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
     """The simulation brings its own options; it is imported only when it is asked for."""
     if "sim" in words:
@@ -186,6 +223,7 @@ def _simulates(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
 
 def _demonstrates(parser: argparse.ArgumentParser, text: Text) -> None:
     parser.add_argument("--seconds", type=float, default=None, metavar="S", help=text("help.demo.seconds"))
+    parser.add_argument("--meeting", action="store_true", help=text("help.demo.meeting"))
     parser.add_argument("--keep", action="store_true", help=text("help.demo.keep"))
     parser.add_argument("--language", choices=LANGUAGES, default=text.language, help=text("help.demo.language"))
     parser.set_defaults(command=_demo)

@@ -25,6 +25,8 @@ import msgspec
 from drivers.box import BoxHealth, clock_synced
 from drivers.driver import Driver, Trouble
 from drivers.marked import Problems
+from drivers.meeting import EVERY as MEETING_EVERY
+from drivers.meeting import MeetingWatch
 from drivers.modbus import ModbusBus
 from drivers.mqtt import MqttConnection
 from drivers.reading import Source
@@ -36,6 +38,7 @@ from edge_agent.config import Config
 from edge_agent.control import serve
 from edge_agent.delivery import SinkNow, forward
 from edge_agent.journal import Journal
+from edge_agent.meeting_config import control_of
 from edge_agent.pipeline import Intake, collect
 from edge_agent.sinks import Sink
 from edge_agent.sinks.influx import InfluxSink
@@ -161,6 +164,9 @@ class App:
         if not self.config.box.disabled:
             health = partial(BoxHealth, self.config.box, self.config.state)
             yield "box", self.config.box, partial(self._start_driver, health)
+        if self.config.meeting:
+            control = control_of(self.config, self.config.meeting)
+            yield "meeting", control, partial(self._start_driver, partial(MeetingWatch, control))
         for sink in self.config.sinks:
             if sink.influxdb:
                 influx = partial(InfluxSink, sink.id, sink.influxdb, sink.only)
@@ -319,4 +325,5 @@ def _takes(config: Config) -> Mapping[str, tuple[str, ...]]:
 
 
 def _periods(config: Config) -> Mapping[str, float]:
-    return {device.id: device.every for bus in config.buses for device in bus.devices} | {"box": config.box.every}
+    own = {"box": config.box.every, "meeting": MEETING_EVERY}
+    return {device.id: device.every for bus in config.buses for device in bus.devices} | own

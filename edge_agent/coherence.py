@@ -88,10 +88,11 @@ def _twice(tree: Tree, names: Iterable[tuple[str, Loc]], what: str = "id_twice")
 
 
 def _reserved(tree: Tree, names: Iterable[tuple[str, Loc]]) -> Iterator[Problem]:
-    """The box's own readings come from the driver and device `box`."""
+    """The box's own readings come from the driver and device `box`, those of its meeting from `meeting`."""
     for name, loc in names:
-        if name in ("driver box", "device box"):
-            yield tree.problem(loc, "id_reserved", value="box")
+        kind, _, value = name.partition(" ")
+        if kind in ("driver", "device") and value in ("box", "meeting"):
+            yield tree.problem(loc, "id_reserved", value=value)
 
 
 def _ports(config: Config, tree: Tree) -> Iterator[Problem]:
@@ -163,6 +164,10 @@ def _named(config: Config) -> Iterator[tuple[Loc, str]]:
 
 
 def _socket(config: Config, tree: Tree) -> Iterator[Problem]:
+    from edge_agent.meeting_config import control_of
+
+    if config.meeting and (length := len(os.fsencode(control_of(config, config.meeting)))) > SOCKET_BYTES:
+        yield tree.problem(("meeting",), "socket_path", length=length, most=SOCKET_BYTES)
     length = len(os.fsencode(config.control))
     if length > SOCKET_BYTES:
         step = "control" if tree.root.child("control") else "state"

@@ -28,8 +28,8 @@ from drivers.settings import (
     address,
     seconds,
     size,
-    split_endpoint,
 )
+from edge_agent.meeting_config import Meeting
 
 if TYPE_CHECKING:
     from drivers.profile import Profile
@@ -165,35 +165,6 @@ class Alarm(Part):
     text: AlarmText | None = None
 
 
-class Scheduled(Part):
-    """A meeting that comes again, or once."""
-
-    title: str
-    start: str
-    every: str | None = None
-    length: Annotated[float, seconds("1m", "1d")] = 7200.0
-    room: str | None = None
-
-
-def _listen(value: str) -> str:
-    host, port = split_endpoint(value, 0)
-    if not host or not 0 < port < 65536:
-        raise fault("listen", value=value)
-    return value
-
-
-class Meeting(Part):
-    """The ward's end of the video conference."""
-
-    listen: Annotated[str, AfterValidator(_listen)] = "0.0.0.0:8443"
-    room: str
-    cert: File | None = None
-    key: File | None = None
-    schedule: tuple[Scheduled, ...] = ()
-    video_slots: Annotated[int, Field(ge=1, le=25)] = 6
-    hub: Annotated[str, AfterValidator(lambda value: address(value, {"https": 443, "wss": 443}).geturl())] | None = None
-
-
 # --- the whole --------------------------------------------------------------------------------------------------------
 
 
@@ -247,8 +218,8 @@ class Config(Part):
                     missing.append((f"mqtt[{i}].subscriptions[{j}].decoder", subscription.decoder))
         if self.alarms:
             missing.append(("alarms", "alarms"))
-        if self.meeting:
-            missing.append(("meeting", "meeting"))
+        if self.meeting and self.meeting.hub:
+            missing.append(("meeting.hub", "hub"))
         return missing
 
 

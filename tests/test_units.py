@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from edge_agent.meeting_config import Meeting
+
 SYSTEMD = Path(__file__).parent.parent / "systemd"
 SERVICES = sorted(SYSTEMD.glob("*.service"))
 EXPOSURE = 15
@@ -35,6 +37,8 @@ def _verify(unit: Path, folder: Path) -> tuple[int, str]:
     copy = folder / unit.name
     text = unit.read_text(encoding="utf-8")
     copy.write_text(text.replace("/opt/edge/.venv/bin/edge", sys.executable), encoding="utf-8")
+    for port in SYSTEMD.glob("*.socket"):
+        shutil.copy(port, folder)
     return _run("systemd-analyze", "verify", "--man=no", copy)
 
 
@@ -89,7 +93,19 @@ def test_user_and_folders_on_an_empty_system(tmp_path: Path) -> None:
     _create(tmp_path, "tmpfiles", "--create")
     users = (tmp_path / "etc/passwd").read_text(encoding="utf-8").splitlines()
     [user] = [line.split(":") for line in users if line.startswith("edge-agent:")]
+    assert any(line.startswith("edge-meet:") for line in users)
     folder, secrets = (tmp_path / "etc" / name for name in ("edge-agent", "edge-agent/secrets"))
     assert folder.stat().st_gid == int(user[3])
     assert (folder / "devices").is_dir()
     assert (secrets.stat().st_uid, oct(secrets.stat().st_mode)[-3:]) == (0, "700")
+
+
+@pytest.mark.parametrize("port", sorted(SYSTEMD.glob("*.socket")), ids=lambda path: path.name)
+def test_socket_unit_verified(port: Path, tmp_path: Path) -> None:
+    """systemd has nothing to remark on it, and its port is the one that the configuration has by itself."""
+    _verify(port.with_suffix(".service"), tmp_path)
+    assert _run("systemd-analyze", "verify", "--man=no", tmp_path / port.name) == (0, "")
+    lines = port.read_text(encoding="utf-8").splitlines()
+    default = Meeting(room="giao-ban").listen
+    assert f"ListenStream={default}" in lines
+    assert f"ListenDatagram={default}" in lines

@@ -29,6 +29,10 @@ def main(arguments: argparse.Namespace) -> int:
     """Run the demonstration; 0 when every reading arrived, 1 when not, 2 when it could not run."""
     text = texts(arguments.language)
     seconds = _seconds(arguments.seconds, text)
+    if arguments.meeting:
+        from edge_agent.demo import meeting
+
+        return meeting.main(seconds, arguments.keep, text)
     with Interrupts() as interrupts, _folder(arguments.keep, text) as folder:
         stage = Stage(folder, arguments.language)
         try:

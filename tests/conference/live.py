@@ -34,7 +34,7 @@ class Live:
         self.port = port
         self.session = session
         self.url = f"https://127.0.0.1:{port}"
-        self.tickets = Tickets(settings.state / "meeting")
+        self.tickets = Tickets(settings.tickets)
 
     async def status(self) -> Status:
         async with self.session.get(f"{self.url}/status") as response:

@@ -114,7 +114,6 @@ def test_blocks_of_later_versions(tmp_path: Path) -> None:
         ("sinks[2].mqtt", "mqtt"),
         ("mqtt[0].subscriptions[1].decoder", "zigbee2mqtt"),
         ("alarms", "alarms"),
-        ("meeting", "meeting"),
     ]
 
 

@@ -1,0 +1,70 @@
+"""The meeting's own socket: /status and /metrics over HTTP on a Unix socket, for the box's other programs and people.
+
+Whoever may open the socket (the service's group) may ask. The page's port answers the same to the box itself only.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import msgspec
+from aiohttp import web
+
+from conference import figures
+from conference.guard import Gate
+from conference.meetings import Meetings
+
+MODE = 0o660
+"""Owner and group of the service."""
+
+
+class Figures:
+    """Answers of both doors."""
+
+    def __init__(self, meetings: Meetings, gate: Gate) -> None:
+        """What they are about."""
+        self._meetings = meetings
+        self._gate = gate
+
+    async def status(self, _request: web.Request) -> web.Response:
+        """Everything, as JSON."""
+        found = figures.status(self._meetings, self._gate.refused)
+        return web.Response(body=msgspec.json.encode(found), content_type="application/json")
+
+    async def metrics(self, _request: web.Request) -> web.Response:
+        """The same for Prometheus."""
+        text = figures.prometheus(figures.status(self._meetings, self._gate.refused))
+        return web.Response(text=text, headers={"Content-Type": "text/plain; version=0.0.4"})
+
+
+@asynccontextmanager
+async def serve(path: Path | None, answers: Figures) -> AsyncIterator[None]:
+    """Answer while the block runs. Raises OSError where the socket cannot be made."""
+    if path is None:
+        yield
+        return
+    app = web.Application(client_max_size=1024)
+    app.add_routes([web.get("/status", answers.status), web.get("/metrics", answers.metrics)])
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5)
+    listening = _listen(path)
+    await runner.setup()
+    await web.SockSite(runner, listening).start()
+    try:
+        yield
+    finally:
+        await runner.cleanup()
+        path.unlink(missing_ok=True)  # noqa: ASYNC240  # at the very end, when nothing else waits
+
+
+def _listen(path: Path) -> socket.socket:
+    """The socket with its mode set before anyone can connect; one left behind is replaced, for the port is ours."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)
+    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listening.bind(str(path))
+    path.chmod(MODE)
+    listening.listen(16)
+    return listening

@@ -1,0 +1,202 @@
+"""`edge ticket issue|list|revoke`: who may enter which room as what. Works beside the running meeting or without it.
+
+The meeting and these commands share the files in its state folder. They belong to the meeting's user, so root acts as
+that user here: a file of root's there could not be read by the meeting.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import msgspec
+
+from conference.tickets import DEVICE_LIFE, Codes, Role, Ticket, Tickets, invitation
+from edge_agent.commands import Wrong
+from edge_agent.config import Config
+from edge_agent.meet import meeting_of
+from edge_agent.meeting_config import Meeting, settings_of
+from edge_agent.show import table, terminal_width
+from edge_agent.text import DAY, HOUR, MINUTE, Text
+
+USUAL_LIFE = 12 * HOUR
+"""Seconds that an invitation is good for when nothing is said: it is sent in the morning for the afternoon."""
+UNITS = {"m": MINUTE, "h": HOUR, "d": DAY}
+MOST = 400 * DAY
+
+
+class Issued(msgspec.Struct, frozen=True):
+    """What `edge ticket issue` made."""
+
+    room: str
+    role: str
+    expires: str
+    id: str = ""
+    link: str = ""
+    code: str = ""
+
+
+class Row(msgspec.Struct, frozen=True):
+    """One ticket of the list."""
+
+    id: str
+    room: str
+    role: str
+    name: str
+    site: str
+    expires: str
+    device: bool
+    revoked: bool
+
+
+def issue(arguments: argparse.Namespace) -> int:
+    """`edge ticket issue`: an invitation link with its QR code, a meeting code, or the ticket of the room's PC."""
+    config, meeting, text = meeting_of(arguments)
+    life = _life(arguments, text)
+    role: Role = arguments.role or ("guest" if arguments.code else "site")
+    room = arguments.room or meeting.room
+    rooms = settings_of(config, meeting).rooms()
+    if room not in rooms:
+        raise Wrong(text("ticket.no_room", room=room, rooms=", ".join(sorted(rooms))))
+    made = Issued(room, role, _when(time.time() + life, config))
+    if arguments.code:
+        with _folder(config, meeting, text) as folder:
+            code = Codes(folder).issue(room, life, role)
+        _tell(msgspec.structs.replace(made, code=code), arguments, text)
+        return 0
+    door = meeting.url or invitation(*_door(meeting), "").removesuffix("/#t=")
+    name, site = arguments.name or config.name or config.site, arguments.site or config.site
+    with _folder(config, meeting, text) as folder:
+        tickets = Tickets(folder)
+        token = tickets.issue(room, role, name, site, life=life, device=arguments.device)
+        id = tickets.read(token).id
+    _tell(msgspec.structs.replace(made, id=id, link=f"{door}/#t={token}"), arguments, text)
+    return 0
+
+
+def _door(meeting: Meeting) -> tuple[str, int]:
+    """The first address under which browsers reach the box, and the port."""
+    from conference.server import own_addresses
+
+    host, _, port = meeting.listen.rpartition(":")
+    return (meeting.addresses or own_addresses(host.strip("[]")))[0], int(port)
+
+
+def _tell(made: Issued, arguments: argparse.Namespace, text: Text) -> None:
+    if arguments.json:
+        print(msgspec.json.format(msgspec.json.encode(made), indent=1).decode())
+        return
+    role = text(f"role.{made.role}")
+    if made.code:
+        print(text("ticket.code", room=made.room, role=role, until=made.expires))
+        print(f"  {made.code[:4]} {made.code[4:]}")
+        return
+    print(text("ticket.device" if arguments.device else "ticket.link", room=made.room, role=role, until=made.expires))
+    print(made.link)
+    if sys.stdout.isatty() or arguments.qr:
+        _draw(made.link)
+    print(text("ticket.revoke_by", id=made.id))
+
+
+def _draw(link: str) -> None:
+    """The link as a QR code of half blocks; the lowest correction, since a screen has no scratches."""
+    import segno
+
+    segno.make(link, error="l", boost_error=False, micro=False).terminal(compact=True, border=2)
+
+
+def listing(arguments: argparse.Namespace) -> int:
+    """`edge ticket list`: the tickets that were issued and have not expired."""
+    config, meeting, text = meeting_of(arguments)
+    with _folder(config, meeting, text) as folder:
+        found = Tickets(folder).all()
+    rows = [_row(ticket, revoked, config) for ticket, revoked in found]
+    if arguments.json:
+        print(msgspec.json.format(msgspec.json.encode(rows), indent=1).decode())
+    elif not rows:
+        print(text("ticket.none"))
+    else:
+        head = [text(f"ticket.head.{name}") for name in ("id", "room", "role", "name", "site", "until", "state")]
+        print(table(head, [_cells(row, text) for row in rows], most=terminal_width()))
+    return 0
+
+
+def _row(ticket: Ticket, revoked: bool, config: Config) -> Row:
+    until = _when(ticket.expires, config)
+    return Row(ticket.id, ticket.room, ticket.role, ticket.name, ticket.site, until, ticket.device, revoked)
+
+
+def _cells(row: Row, text: Text) -> list[str]:
+    state = "revoked" if row.revoked else "device" if row.device else "valid"
+    role = text(f"role.{row.role}")
+    return [row.id, row.room, role, row.name, row.site, row.expires, text(f"ticket.state.{state}")]
+
+
+def revoke(arguments: argparse.Namespace) -> int:
+    """`edge ticket revoke`: the bearer is put out within seconds and does not come back."""
+    config, meeting, text = meeting_of(arguments)
+    with _folder(config, meeting, text) as folder:
+        tickets = Tickets(folder)
+        unknown = [id for id in arguments.id if not tickets.knows(id)]
+        if unknown:
+            raise Wrong(text("ticket.unknown", id=unknown[0]))
+        new = [tickets.revoke(id) for id in arguments.id]
+    for id, ended in zip(arguments.id, new, strict=True):
+        print(text("ticket.revoked" if ended else "ticket.revoked_before", id=id))
+    return 0
+
+
+# --- shared -----------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _folder(config: Config, meeting: Meeting, text: Text) -> Iterator[Path]:
+    """The folder of tickets. While the block runs, root acts as the user it belongs to. Raises Wrong."""
+    settings = settings_of(config, meeting)
+    try:
+        with _acting_as_owner(settings.state):
+            settings.tickets.mkdir(parents=True, exist_ok=True)
+            yield settings.tickets
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise Wrong(text("ticket.cannot_write", folder=str(settings.tickets), error=reason)) from None
+
+
+@contextmanager
+def _acting_as_owner(state: Path) -> Iterator[None]:
+    """For the block only: that user may not be able to read this program's own files."""
+    if os.geteuid() != 0 or not state.exists():
+        yield
+        return
+    owner, group = state.stat(), os.getegid()
+    os.setegid(owner.st_gid)
+    os.seteuid(owner.st_uid)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+        os.setegid(group)
+
+
+def _life(arguments: argparse.Namespace, text: Text) -> float:
+    """Seconds: as told, else what is usual for the kind."""
+    if arguments.life is None:
+        return DEVICE_LIFE if arguments.device else USUAL_LIFE
+    found = re.fullmatch(r"(\d{1,5})([mhd])", arguments.life)
+    life = int(found[1]) * UNITS[found[2]] if found else 0
+    if not 0 < life <= MOST:
+        raise Wrong(text("ticket.life", value=arguments.life))
+    return life
+
+
+def _when(moment: float, config: Config) -> str:
+    """A time as RFC 3339 in the box's time zone, to the minute."""
+    return datetime.fromtimestamp(moment, ZoneInfo(config.timezone)).isoformat(sep=" ", timespec="minutes")
