@@ -19,7 +19,7 @@ from pydantic import (
     GetJsonSchemaHandler,
     model_validator,
 )
-from pydantic.json_schema import JsonSchemaValue
+from pydantic.json_schema import JsonSchemaValue, WithJsonSchema
 from pydantic_core import CoreSchema
 
 from drivers.marked import fault
@@ -220,7 +220,12 @@ class Serial(Part):
     """The line as the device leaves the factory."""
 
     baud: Annotated[int, Field(ge=300, le=4_000_000)] = 9600
-    framing: Annotated[str, BeforeValidator(_framing), AfterValidator(_framing_form)] = "8N1"
+    framing: Annotated[
+        str,
+        BeforeValidator(_framing),
+        AfterValidator(_framing_form),
+        WithJsonSchema({"type": ["string", "number"], "examples": ["8N1", "8E1"]}),  # to an editor too 8E1 is a number
+    ] = "8N1"
     """Bits, parity, stop bits: 8N1."""
     confidence: str | None = None
     others: tuple[Any, ...] = ()

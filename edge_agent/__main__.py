@@ -157,6 +157,7 @@ def _parser(text: Text, words: Sequence[str]) -> argparse.ArgumentParser:
     _tools(_add(commands, "modbus", text), text, words)
     _shows(_on_config(_add(commands, "tui", text), text, _tui), text)
     _tickets(_add(commands, "ticket", text), text)
+    _profiles(_add(commands, "profile", text), text, words)
     simulated = _add(commands, "sim", text).add_subparsers(metavar=text("help.command"), required=True)
     _simulates(_add(simulated, "ward", text, of="sim."), words)
     _demonstrates(_add(commands, "demo", text), text)
@@ -210,6 +211,15 @@ def _tickets(parser: argparse.ArgumentParser, text: Text) -> None:
     _asks(_add(kinds, "list", text, of="ticket."), text, _ticket("listing"))
     revoke = _on_config(_add(kinds, "revoke", text, of="ticket."), text, _ticket("revoke"))
     revoke.add_argument("id", nargs="+", metavar="ID", help=text("help.ticket.id"))
+
+
+def _profiles(parser: argparse.ArgumentParser, text: Text, words: Sequence[str]) -> None:
+    """The tools for whoever writes a device profile; imported only when one of them is asked for."""
+    if "profile" in words:
+        from edge_agent import profile_commands
+
+        group = parser.add_subparsers(metavar=text("help.command"), required=True)
+        profile_commands.add_parsers(group, text, _add)
 
 
 def _simulates(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
