@@ -320,19 +320,3 @@ def test_wrong_words_are_told_with_the_usage(words: list[str]) -> None:
     answer = edge(*words)
     assert answer.returncode == 2
     assert "usage: edge" in answer.stderr
-
-
-def test_part_that_cannot_be_made_costs_only_itself(box: Running) -> None:
-    """A profile that passes the check and still cannot be decoded is said as a fault of that bus; the rest runs."""
-    devices = box.folder / "devices"
-    devices.mkdir()
-    own = Path(__file__).parents[2] / "drivers" / "devices" / "xy-md02.yaml"
-    text = own.read_text(encoding="utf-8").replace('id: "xy-md02"', "id: odd").replace("addr: 2", "addr: 3")
-    text = text.replace("type: s16", "type: f32, order: ABCD").replace(
-        "registers:", "invalid: {f32: -9999}\nregisters:"
-    )
-    (devices / "odd.yaml").write_text(text, encoding="utf-8")
-    bus = "buses:\n  - {id: b0, tcp: '127.0.0.1:9', devices: [{id: d0, profile: odd, unit: 1, every: 1s}]}\n"
-    box.begin(BARE + "profiles: [./devices]\n" + bus)
-    assert wait_until(lambda: box.said("bus b0"), 5), box.status()
-    assert wait_until(lambda: box.status().journal.readings > 0, 5)
