@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Coroutine, Iterable, Sequence
 from contextlib import suppress
 from datetime import datetime
 from zoneinfo import ZoneInfo
@@ -20,10 +19,13 @@ from edge_agent.tui.driver import MeasuredDriver
 from edge_agent.tui.page import Bar, Page, Painter
 from edge_agent.tui.picture import Picture
 from edge_agent.tui.rows import Place, Row
+from edge_agent.tui.views import modbus
 from edge_agent.tui.views.frame import Frame
 from edge_agent.tui.views.screens import BY_NAME, SCREENS, footer, header
 
 COPIED_ROWS = 400
+FASTEST = 0.1
+"""Seconds between two pictures while a tool prints."""
 SLOW = ((3.0, 30.0), (0.5, 5.0))
 """A flush that takes longer than the first makes the refresh wait for the second; seconds."""
 
@@ -55,8 +57,8 @@ class Terminal(App[None]):
     COMMAND_PALETTE_BINDING = "colon"
     CSS = """
     Screen { layout: vertical; }
-    #find { dock: bottom; height: 1; border: none; padding: 0 1; display: none; offset-y: -1; }
-    #find.open { display: block; }
+    #line { dock: bottom; height: 1; border: none; padding: 0 1; display: none; offset-y: -1; }
+    #line.open { display: block; }
     """
     BINDINGS = [  # noqa: RUF012 - as Textual declares it
         *(_key(str(i), f"go('{screen.name}')") for i, screen in enumerate(SCREENS, 1)),
@@ -76,7 +78,8 @@ class Terminal(App[None]):
         _key("y", "copy"),
         _key("l", "language"),
         _key("c", "climb"),
-        _key("r", "again"),
+        _key("r", "repeat"),
+        _key("x", "stop"),
         _key("q,ctrl+c,ctrl+q", "leave"),
     ]
 
@@ -93,12 +96,14 @@ class Terminal(App[None]):
         self._interval = 1.0
         self._drawn = 0.0
         self._kick = asyncio.Event()
+        self._purpose = "find"
+        """What the typed line is for: find or tool."""
 
     def compose(self) -> ComposeResult:
         """Three lines of structure."""
         yield self._head
         yield self._page
-        yield Input(id="find")
+        yield Input(id="line")
         yield self._foot
 
     def on_mount(self) -> None:
@@ -191,18 +196,11 @@ class Terminal(App[None]):
     def action_enter(self) -> None:
         """Where the selected row leads."""
         row = self._page.selected
-        if row and row.leads:
+        if row and row.leads and self._place.screen == row.leads.screen == "modbus":
+            self._type("tool", row.key, self._text("tui.modbus.type"))
+        elif row and row.leads:
             self._place = Place(self._place.screen, row.key, self._place.detail)
             self._to(row.leads)
-
-    def action_up(self) -> None:
-        """The filter first, then the place before."""
-        if self._finds.pop(self._place.screen, ""):
-            self.draw()
-        elif self._trail:
-            self._to(self._trail.pop(), back=True)
-        elif self._place != Place():
-            self._to(Place(), back=True)
 
     def action_move(self, step: int) -> None:
         """To the next thing."""
@@ -232,10 +230,6 @@ class Terminal(App[None]):
         self.draw()
         self._kick.set()
 
-    def action_again(self) -> None:
-        """Ask now."""
-        self._kick.set()
-
     def action_language(self) -> None:
         """The other language."""
         self._text = texts(next(language for language in LANGUAGES if language != self._text.language))
@@ -251,54 +245,85 @@ class Terminal(App[None]):
         """The terminal ends; the agent goes on."""
         self.exit(message=self._text("tui.left"))
 
-    # --- the filter ---------------------------------------------------------------------------------------------------
+    # --- commands beside the screen -----------------------------------------------------------------------------------
+
+    def action_climb(self) -> None:
+        """Try the way to every broker and sink."""
+        if self._place.screen == "network":
+            self._run("network", ("net",))
+
+    def action_repeat(self) -> None:
+        """The tool of this screen once more; elsewhere, ask the agent now."""
+        run = self._picture.runs.get(self._place.screen)
+        if run and run.words:
+            self._run(self._place.screen, run.words)
+        self._kick.set()
+
+    def action_stop(self) -> None:
+        """End the tool of this screen."""
+        if run := self._picture.runs.get(self._place.screen):
+            run.stop()
+
+    def _run(self, screen: str, words: Sequence[str]) -> None:
+        if not self._picture.runs[screen].running:
+            work = self._picture.runs[screen].go(words, self._picture.file, self._moment.now, self._told)
+            self.run_worker(self._finish(work), name=f"edge-{screen}", exit_on_error=False)
+            self.call_later(self._page.to_top)
+
+    async def _finish(self, work: Coroutine[object, object, int]) -> None:
+        try:
+            await work
+        finally:
+            self.draw()
+
+    def _told(self) -> None:
+        """A line came; they may come fast, so draw ten times a second at most."""
+        if self._moment.now() - self._drawn > FASTEST:
+            self.draw()
+
+    # --- typing -------------------------------------------------------------------------------------------------------
 
     def action_find(self) -> None:
-        """A line to type into."""
-        field = self.query_one("#find", Input)
-        field.placeholder = self._text("tui.find")
-        field.value = self._finds.get(self._place.screen, "")
+        """A line to type a filter into."""
+        self._type("find", self._finds.get(self._place.screen, ""), self._text("tui.find"))
+
+    def _type(self, purpose: str, value: str, hint: str) -> None:
+        self._purpose = purpose
+        field = self.query_one("#line", Input)
+        field.placeholder, field.value = hint, value
         field.add_class("open")
         field.focus()
 
     def on_input_changed(self, event: Input.Changed) -> None:
-        """Rows follow the typing."""
-        if event.input.has_class("open"):
+        """Rows follow the typing of a filter."""
+        if event.input.has_class("open") and self._purpose == "find":
             self._finds[self._place.screen] = event.value.strip()
             self.draw()
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
-        """The filter stays, the line goes."""
+        """The filter stays, a tool begins; the line goes."""
         event.input.remove_class("open")
         self._page.focus()
+        words = event.value.split()
+        if self._purpose == "tool" and words:
+            if words[0] in modbus.TOOLS:
+                self._run("modbus", ("modbus", *words))
+            else:
+                self.notify(self._text("tui.modbus.unknown", tools=", ".join(modbus.TOOLS)), severity="warning")
         self.draw()
 
-    # --- the ladder ---------------------------------------------------------------------------------------------------
-
-    def action_climb(self) -> None:
-        """Try the way to every broker and sink."""
-        if self._place.screen == "network" and not self._picture.ladder.running:
-            self.run_worker(self._climb(), name="edge-net", exclusive=False)
-
-    async def _climb(self) -> None:
-        """`edge net` as a command of its own, so that a hanging rung holds nothing up."""
-        ladder = self._picture.ladder
-        ladder.running, ladder.lines = True, []
-        words = ("-m", "edge_agent", "net", "-c", str(self._picture.file))
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, *words, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
-        )
-        try:
-            assert process.stdout is not None
-            async for line in process.stdout:
-                ladder.lines.append(line.decode("utf-8", "replace").rstrip())
-                self.draw()
-            await process.wait()
-        finally:
-            if process.returncode is None:
-                process.kill()
-            ladder.running, ladder.at = False, self._moment.now()
+    def action_up(self) -> None:
+        """Out of the typing first, then out of the filter, then to the place before."""
+        field = self.query_one("#line", Input)
+        if field.has_class("open"):
+            field.remove_class("open")
+            self._page.focus()
+        elif self._finds.pop(self._place.screen, ""):
             self.draw()
+        elif self._trail:
+            self._to(self._trail.pop(), back=True)
+        elif self._place != Place():
+            self._to(Place(), back=True)
 
     # --- the palette --------------------------------------------------------------------------------------------------
 

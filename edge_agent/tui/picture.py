@@ -13,6 +13,7 @@ from edge_agent.board import PointNow
 from edge_agent.client import Failed, NotAllowed, NotRunning
 from edge_agent.status import JournalStat, LedgerRow, Status
 from edge_agent.tui.ask import NotThere, Refused, Silent, ask
+from edge_agent.tui.runs import Run
 
 T = TypeVar("T")
 
@@ -71,15 +72,13 @@ class Trend:
         return [by.get(minute) for minute in range(last - TREND_MINUTES + 1, last + 1)]
 
 
-class Ladder:
-    """The newest climb of `edge net`."""
+class Line(msgspec.Struct, frozen=True):
+    """A Modbus bus of the configuration."""
 
-    def __init__(self) -> None:
-        """Not climbed yet."""
-        self.lines: list[str] = []
-        self.running = False
-        self.at: float | None = None
-        """Monotonic seconds of its end."""
+    id: str
+    where: str
+    unit: int
+    """The first unit on it, as an example."""
 
 
 class Picture:
@@ -95,7 +94,8 @@ class Picture:
         self.journal: Known[JournalStat] = Known("/journal", JournalStat)
         self.ledger: Known[list[LedgerRow]] = Known("/ledger", list[LedgerRow])
         self.trend = Trend()
-        self.ladder = Ladder()
+        self.buses: tuple[Line, ...] = ()
+        self.runs = {"network": Run(), "modbus": Run(), "report": Run()}
         self.away: Away | None = None
 
     def by_name(self, name: str) -> Known[Any]:

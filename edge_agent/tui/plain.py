@@ -22,7 +22,7 @@ from edge_agent.tui.views.screens import BY_NAME, SCREENS
 
 WATCH = 3.0
 """Seconds between looks at the agent; only a change is printed."""
-COLUMNS, LINES = 80, 24
+COLUMNS, LINES, NUMBER = 80, 24, 3
 MOST_KEYS = 64
 """Keys typed ahead; more are dropped."""
 ENTER, ESCAPE, ERASE, INTERRUPT = ("\r", "\n"), "\x1b", ("\x7f", "\b"), ("\x03", "\x04")
@@ -93,7 +93,7 @@ class Plain:
         loop = asyncio.get_running_loop()
         size = self._size()
         return Frame(
-            self._text, size[0] - 1, loop.time(), datetime.now(self._zone), self._place, self._find, self._sort
+            self._text, size[0] - 1 - NUMBER, loop.time(), datetime.now(self._zone), self._place, self._find, self._sort
         )
 
     def _size(self) -> tuple[int, int]:
@@ -117,14 +117,14 @@ class Plain:
         self._more()
 
     def _lines(self, rows: Sequence[Row]) -> list[str]:
-        """Rows that lead somewhere are numbered."""
+        """Rows that lead somewhere are numbered, in columns of their own."""
         self._leads, lines = [], []
         for row in rows:
+            number = ""
             if row.leads:
                 self._leads.append(row.leads)
-                lines.append(f"{row.plain} [{len(self._leads)}]")
-            else:
-                lines.append(row.plain)
+                number = str(len(self._leads))
+            lines.append(f"{number:>{NUMBER}}{row.plain}".rstrip())
         return lines
 
     def _more(self) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from edge_agent import config as configuration
 from edge_agent.config import render
 from edge_agent.text import Text, texts
-from edge_agent.tui.terminal import Terminal, decide, mend_locale, this_terminal
+from edge_agent.tui.terminal import Terminal, decide, given_environ, mend_locale, this_terminal
 
 STATE = Path("/var/lib/edge-agent")
 ZONE = "Asia/Ho_Chi_Minh"
@@ -19,15 +19,16 @@ ZONE = "Asia/Ho_Chi_Minh"
 
 def main(arguments: argparse.Namespace) -> int:
     """0 when the technician leaves."""
+    terminal = decide(given_environ(), *this_terminal())
     mend_locale(os.environ)
-    terminal = decide(os.environ, *this_terminal())
     config, problems = configuration.check_report(arguments.config)
     text = texts(arguments.speak or (config.language if config else arguments.language))
     if arguments.plain and not terminal.plain:
         terminal = Terminal(True, "asked", letters=terminal.letters, marks=terminal.marks, colour=terminal.colour)
-    from edge_agent.tui.picture import Picture
+    from edge_agent.tui.picture import Line, Picture
 
     picture = Picture(config.control if config else STATE / "control.sock", arguments.config)
+    picture.buses = tuple(Line(bus.id, bus.where, bus.devices[0].unit) for bus in config.buses) if config else ()
     picture.problems = render(problems, text)
     zone = config.timezone if config else ZONE
     if terminal.plain:

@@ -6,6 +6,7 @@ import os
 import re
 import termios
 from collections.abc import Mapping
+from pathlib import Path
 
 import msgspec
 
@@ -84,6 +85,16 @@ def mend_locale(environ: dict[str, str] | os._Environ[str]) -> None:
         environ.pop("LC_ALL", None)
         environ["LC_CTYPE"] = FALLBACK
         environ["LANG"] = FALLBACK
+
+
+def given_environ() -> Mapping[str, str]:
+    """The environment as it was given to us: Python itself puts LC_CTYPE in for a locale that is not installed."""
+    try:
+        raw = Path("/proc/self/environ").read_bytes()
+    except OSError:
+        return os.environ
+    pairs = (part.partition(b"=") for part in raw.split(b"\0") if part)
+    return {os.fsdecode(name): os.fsdecode(value) for name, _, value in pairs}
 
 
 def this_terminal() -> tuple[str, int, int]:

@@ -11,6 +11,7 @@ import msgspec
 from edge_agent.text import Text
 from edge_agent.tui.picture import Known, Picture
 from edge_agent.tui.rows import Place, Row, Span, paragraph, row, stated
+from edge_agent.tui.runs import Run
 
 
 class Frame(msgspec.Struct, frozen=True):
@@ -76,6 +77,25 @@ def unknown(known: Known[Any], picture: Picture, frame: Frame) -> list[Row]:
     if picture.away:
         return []
     return [row(Span(f" {frame.text('tui.asking')}", "dim"))]
+
+
+PAINTED = {"●": "good", "▲": "attention", "✖": "bad"}
+
+
+def told(run: Run, frame: Frame) -> list[Row]:
+    """The lines of a command, those with a mark in its colour."""
+    words = f"edge {' '.join(run.words)}"
+    if run.running:
+        state = frame.text("tui.run.running")
+    else:
+        state = frame.text("tui.run.done", ago=frame.now - (run.at or frame.now))
+    found = [row(Span(f" {words}", "strong"), Span(f"  {state}", "dim"))]
+    for line in run.lines:
+        if frame.fits(line):
+            style = PAINTED.get(line.strip()[:1], "")
+            indent = len(line) - len(line.lstrip())
+            found += paragraph(line.strip(), frame.columns - 1, indent + 1, style) or [row()]
+    return found
 
 
 def title(words: str, columns: int) -> Row:

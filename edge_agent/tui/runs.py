@@ -1,0 +1,74 @@
+"""Commands of `edge` run beside the screen, their lines shown as they come; long work can be stopped."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+MOST_LINES = 2_000
+"""Of one run; older ones are let go."""
+LEAVING = 3.0
+"""Seconds that a command may take to leave things in order."""
+LONGEST_LINE = 1 << 16
+
+
+class Run:
+    """The newest run of one screen."""
+
+    def __init__(self) -> None:
+        """Nothing has run yet."""
+        self.words: tuple[str, ...] = ()
+        self.lines: deque[str] = deque(maxlen=MOST_LINES)
+        self.running = False
+        self.at: float | None = None
+        """Monotonic seconds of its end."""
+        self._process: asyncio.subprocess.Process | None = None
+
+    async def go(self, words: Sequence[str], file: Path, now: Callable[[], float], told: Callable[[], None]) -> int:
+        """Run `edge WORDS -c FILE` to its end; `told` is called after each line. Gives its exit code."""
+        self.words, self.running, self.at = tuple(words), True, None
+        self.lines.clear()
+        command = [sys.executable, "-m", "edge_agent", *words, "-c", str(file)]
+        try:
+            self._process = await asyncio.create_subprocess_exec(
+                *command,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.STDOUT,
+                limit=LONGEST_LINE,
+            )
+            return await self._read(self._process, told)
+        finally:
+            await self._end()
+            self.running, self.at = False, now()
+
+    async def _read(self, process: asyncio.subprocess.Process, told: Callable[[], None]) -> int:
+        assert process.stdout is not None
+        async for line in process.stdout:
+            self.lines.append(line.decode("utf-8", "replace").rstrip())
+            told()
+        return await process.wait()
+
+    def stop(self) -> None:
+        """As Ctrl-C would."""
+        if self._process and self._process.returncode is None:
+            with suppress(ProcessLookupError):
+                self._process.send_signal(signal.SIGINT)
+
+    async def _end(self) -> None:
+        """Nothing runs on after the screen."""
+        process = self._process
+        if process is None or process.returncode is not None:
+            return
+        self.stop()
+        try:
+            async with asyncio.timeout(LEAVING):
+                await process.wait()
+        except TimeoutError:
+            process.kill()
+            await process.wait()
