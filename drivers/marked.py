@@ -39,14 +39,23 @@ ENOUGH = 2 * MAX_PROBLEMS
 M = TypeVar("M", bound=BaseModel)
 
 
-def load(path: Path, model: type[M], *, check: Callable[[M, Tree], list[Problem]] | None = None) -> M:
+def load(
+    path: Path,
+    model: type[M],
+    *,
+    check: Callable[[M, Tree], list[Problem]] | None = None,
+    stands_for: Path | None = None,
+) -> M:
     """Read, check and build. `check` looks across the parts of a model that is valid by itself.
+
+    A text that `stands_for` another file is read as if it stood there: so its relative paths and its problems.
 
     Where parts are not valid they are set aside, and `check` still sees the rest. Raises Problems with every fault.
     """
-    file = str(path)
+    place = stands_for or path
+    file = str(place)
     root, problems = compose(read(path), file)
-    building = _Building(model, Tree(file, root), {p.path for p in problems}, path.absolute().parent)
+    building = _Building(model, Tree(file, root), {p.path for p in problems}, place.absolute().parent)
     value = building.build()
     problems += building.problems
     if value is not None and check:

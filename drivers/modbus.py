@@ -17,7 +17,7 @@ import os
 import random
 import time
 import zlib
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from operator import attrgetter
 
 import msgspec
@@ -102,6 +102,10 @@ class ModbusBus:
             return [Trouble(self._away.what, self.name, self._away.since, facts, failed=True)]
         found = [self._trouble(unit, unit.failure) for unit in self._units if unit.failure]
         return sorted(found, key=lambda trouble: (not trouble.failed, trouble.since))
+
+    def units(self) -> Sequence[Unit]:
+        """The devices, in order of the configuration."""
+        return self._units
 
     def _trouble(self, unit: Unit, failure: Failure) -> Trouble:
         facts: dict[str, str | int | float] = {"device": unit.device.id, "bus": self.name, "unit": unit.device.unit}

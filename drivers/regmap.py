@@ -31,11 +31,13 @@ class Step:
         """In the order of the block's registers."""
         self.faults: Mapping[int, Reason] = NO_FAULTS
         self.read = False
+        self.body = b""
+        """Data bytes of its last good answer."""
 
     def take(self, body: bytes) -> None:
         """The answer's data have come."""
         self.values, self.faults = self._decode(body)
-        self.read = True
+        self.read, self.body = True, body
 
     def miss(self, reason: Reason) -> None:
         """No answer, or never asked."""
@@ -51,6 +53,16 @@ class _Shape(msgspec.Struct, frozen=True):
     pick: Callable[[Values], tuple[Value | None, ...]]
     place: Mapping[int, int]
     """Index within the source by index among all values."""
+
+
+class Raw(msgspec.Struct, frozen=True):
+    """A point's register and what the device last said there."""
+
+    register: Register
+    block: Block
+    """The request that reads it."""
+    content: bytes
+    """Its registers' bytes as they came; empty: none yet."""
 
 
 class RegisterMap:
@@ -88,6 +100,15 @@ class RegisterMap:
             for each in self._shapes
         )
 
+    def raw(self, source: Source, index: int) -> Raw | None:
+        """What stands behind a point; None: it is not of this device."""
+        mine = next((rows for each, rows in self.sources if each is source), None)
+        if mine is None:
+            return None
+        register = mine[index]
+        step = next(each for each in self.steps if register in each.block.registers)
+        return Raw(register, step.block, _slice(step, register))
+
     def blank(self, why: Reason, time: int, mono: int, polls: int) -> tuple[Readings, ...]:
         """Readings that say of every point why it was not read."""
         faults = [dict.fromkeys(each.place.values(), why) for each in self._shapes]
@@ -95,6 +116,13 @@ class RegisterMap:
             Readings(each.source, time, mono, (None,) * len(wrong), wrong, polls=polls)
             for each, wrong in zip(self._shapes, faults, strict=True)
         )
+
+
+def _slice(step: Step, register: Register) -> bytes:
+    at = register.addr - step.block.start
+    if step.block.fc in BIT_FUNCTIONS:
+        return bytes([step.body[at >> 3] >> (at & 7) & 1]) if step.body else b""
+    return step.body[2 * at : 2 * (at + register.words)]
 
 
 def _sources(device: str, origin: str, registers: Sequence[Register]) -> Iterator[tuple[Source, list[Register]]]:

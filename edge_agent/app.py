@@ -34,21 +34,26 @@ from drivers.settings import Limit
 from edge_agent import config as configuration
 from edge_agent.board import Board
 from edge_agent.checks import Checks, Stamps
-from edge_agent.config import Config
+from edge_agent.config import FIXED, Config
 from edge_agent.control import serve
 from edge_agent.delivery import SinkNow, forward
+from edge_agent.diagnosis import Machine
 from edge_agent.journal import Journal
+from edge_agent.logbook import Logbook
+from edge_agent.maintain import Audit, Lock
 from edge_agent.meeting_config import control_of
 from edge_agent.pipeline import Intake, collect
 from edge_agent.sinks import Sink
 from edge_agent.sinks.influx import InfluxSink
 from edge_agent.store import NewerJournal, Store
+from edge_agent.text import Text, texts
+from edge_agent.trial import Trial
 from edge_agent.watchdog import feed, notify
 
 log = logging.getLogger("edge.app")
 
-FIXED = ("site", "state", "control", "journal")
-"""Keys whose change needs a restart."""
+RUNNING = "running"
+"""File in the state folder while the agent runs."""
 RESTART_PAUSE = 5.0
 """Seconds before a part that failed by a fault of the program is started again."""
 
@@ -83,19 +88,27 @@ class App:
         self.board = Board(_periods(config))
         self.journal = Journal(store, _takes(config), config.journal.commit_window, config.journal.keep_days)
         self._stamps = Stamps(store.last_stamps())
-        self._intake = Intake(config.site, Checks(self._limits), self._stamps, self.board, self.journal)
+        self._intake = Intake(config.site, Checks(self.limits), self._stamps, self.board, self.journal)
         self._parts: dict[str, Part] = {}
         self._refused: Trouble | None = None
         self._failed: dict[str, Trouble] = {}
         """Parts that failed by a fault of the program, since the configuration was last read."""
         self._reading_again = asyncio.Lock()
         self._stop = asyncio.Event()
+        self.ended = _mark_running(config.state)
+        """How the run before this one ended: `well`, `cut` (the machine went down with it), `killed`."""
+        self.machine = Machine(self)
+        self.logbook = Logbook()
+        self.lock = Lock()
+        self.audit = Audit(config.state)
+        self.trial = Trial(config.state, lambda: self.config, self._adopt)
 
     # --- running ------------------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
         """Run until SIGTERM or SIGINT; then stop the parts, commit what they brought, and close. Raises CannotStart."""
         self._listen_to_signals()
+        self.logbook.attach()
         for path, word in self.config.not_built():
             log.warning("not available yet path=%s part=%s", path, word)
         try:
@@ -113,6 +126,9 @@ class App:
                     task.cancel()
         finally:
             await self.journal.close()
+            self.machine.close()
+            self.logbook.detach()
+            (self.config.state / RUNNING).unlink(missing_ok=True)
             self._lock.close()
 
     @asynccontextmanager
@@ -182,7 +198,7 @@ class App:
         work = partial(forward, sink, self.journal, now, rate)
         return self._group.create_task(self._keep_up(name, work), name=name), now
 
-    def _limits(self, source: Source) -> Mapping[str, Limit]:
+    def limits(self, source: Source) -> Mapping[str, Limit]:
         """A source's own limits: those of its Modbus device, or of the subscription that it came by."""
         for bus in self.config.buses:
             for device in bus.devices:
@@ -208,7 +224,7 @@ class App:
     # --- the configuration read again ---------------------------------------------------------------------------------
 
     def reload(self) -> None:
-        """Read the configuration again; a faulty one is refused and the running one stays."""
+        """Read the configuration again; a faulty one is refused and the running one stays. It ends a trial."""
         try:
             config = configuration.load(self.config.file)
         except Problems as problems:
@@ -218,6 +234,7 @@ class App:
         if fixed:
             self._refuse("restart_needed", keys=", ".join(fixed))
             return
+        self.trial.overtaken()
         self._group.create_task(self._rearrange(config), name="reload")
 
     def _refuse(self, what: str, **facts: str | int) -> None:
@@ -238,8 +255,13 @@ class App:
                 self._refused = None
                 self._failed.clear()
                 self.board.set_periods(_periods(config))
-                self._intake.checks = Checks(self._limits)
+                self._intake.checks = Checks(self.limits)
             self._arrange()
+
+    async def _adopt(self, config: Config) -> bool:
+        """Run another configuration; False: it could not be taken over, and the one before runs on."""
+        await self._rearrange(config)
+        return self.config is config
 
     # --- questions ----------------------------------------------------------------------------------------------------
 
@@ -251,6 +273,20 @@ class App:
         """Every configured sink; one whose kind is not built yet is `unavailable`."""
         running = {part.runs.id: part.runs for part in self._parts.values() if isinstance(part.runs, SinkNow)}
         return [running.get(sink.id) or SinkNow(sink.id, "", state="unavailable") for sink in self.config.sinks]
+
+    @property
+    def text(self) -> Text:
+        """The sentences in this box's language."""
+        return texts(self.config.language)
+
+    @property
+    def refused(self) -> Trouble | None:
+        """Why a changed configuration is not used."""
+        return self._refused
+
+    def failed_parts(self) -> list[Trouble]:
+        """Parts that failed by a fault of the program."""
+        return list(self._failed.values())
 
     @property
     def copies(self) -> int:
@@ -303,6 +339,19 @@ def _lock(state: Path) -> IO[str]:
     lock.write(str(os.getpid()))
     lock.flush()
     return lock
+
+
+def _mark_running(state: Path) -> str:
+    """Leave a mark that a clean end takes away; how the run that left the one before ended."""
+    mark, boot = state / RUNNING, _boot_id()
+    try:
+        before = mark.read_text(encoding="ascii").strip() if mark.exists() else ""
+        mark.write_text(boot, encoding="ascii")
+    except (OSError, UnicodeDecodeError):
+        return "well"  # on a full or read-only disk the rest of the program has more to say
+    if not before:
+        return "well"
+    return "killed" if before == boot else "cut"
 
 
 def _open_store(config: Config) -> Store:

@@ -8,9 +8,12 @@ from collections.abc import Iterator, Mapping
 import msgspec
 
 from drivers.reading import Quality, Readings, Reason, Source, Value
+from edge_agent.history import History
 
 MOST_SOURCES = 5_000
 """Sources shown; past it the one that was silent longest is left out (a flood of MQTT device names)."""
+MOST_HISTORIES = 1_000
+"""Sources whose last half hour is kept, some 10 kB each; later ones show their newest reading only."""
 LATE_PERIODS = 3
 """A value older than this many periods is stale."""
 LEAST_STALE = 10.0
@@ -32,13 +35,34 @@ class PointNow(msgspec.Struct, frozen=True):
 
 
 class _Entry:
-    __slots__ = ("arrived", "newest", "period", "valued")
+    __slots__ = ("arrived", "history", "newest", "period", "valued")
 
-    def __init__(self, readings: Readings) -> None:
+    def __init__(self, readings: Readings, history: History | None) -> None:
         self.newest = readings
+        self.history = history
         self.arrived = time.monotonic()
         self.valued: float | None = None
         self.period: float | None = None
+
+
+class Place(msgspec.Struct, frozen=True, eq=False):
+    """A point as the board knows it."""
+
+    source: Source
+    index: int
+    newest: Readings
+    history: History | None
+    stale: bool
+
+    @property
+    def point(self) -> str:
+        """Its name."""
+        return self.source.point(self.index)
+
+    @property
+    def since(self) -> float:
+        """Unix seconds from when it has had its present fault; 0: not known, or none."""
+        return self.history.since(self.index) if self.history else 0.0
 
 
 class Board:
@@ -60,11 +84,14 @@ class Board:
         entry.newest, entry.arrived = readings, now
         if not readings.faults or any(value is not None for value in readings.values):
             entry.valued = now
+        if entry.history:
+            entry.history.take(readings, now)
 
     def _add(self, readings: Readings) -> _Entry:
         if len(self._entries) >= MOST_SOURCES:
             del self._entries[min(self._entries, key=lambda source: self._entries[source].arrived)]
-        entry = self._entries[readings.source] = _Entry(readings)
+        history = History() if len(self._entries) < MOST_HISTORIES else None
+        entry = self._entries[readings.source] = _Entry(readings, history)
         return entry
 
     def set_periods(self, periods: Mapping[str, float]) -> None:
@@ -81,6 +108,39 @@ class Board:
                 if point.point not in found or found[point.point][0] < entry.arrived:
                     found[point.point] = (entry.arrived, point)
         return [point for _, (_, point) in sorted(found.items())]
+
+    def trends(self) -> dict[str, list[float | None]]:
+        """The last half hour of every point that is a number, by name."""
+        now = time.monotonic()
+        found: dict[str, list[float | None]] = {}
+        for entry in sorted(self._entries.values(), key=lambda entry: entry.arrived):
+            for index, quantity in enumerate(entry.newest.source.quantities):
+                if entry.history and quantity.kind in ("float", "int"):
+                    found[entry.newest.source.point(index)] = entry.history.trend(index, now)
+        return found
+
+    def find(self, point: str) -> Place | None:
+        """Where a point's newest reading is; None: there is no such point."""
+        for entry in sorted(self._entries.values(), key=lambda entry: -entry.arrived):
+            source = entry.newest.source
+            for index in range(len(source.quantities)):
+                if source.point(index) == point:
+                    return Place(source, index, entry.newest, entry.history, self._stale(entry))
+        return None
+
+    def wrong(self) -> Iterator[tuple[Place, Reason, float]]:
+        """Every point that is not good: where, why, and Unix seconds since when (0: not known)."""
+        for entry in self._entries.values():
+            stale = self._stale(entry)
+            if not stale and not entry.newest.faults:
+                continue
+            for reading in entry.newest:
+                reason = Reason.stale if stale and reading.reason.quality is not Quality.BAD else reading.reason
+                if reason.quality is Quality.GOOD:
+                    continue
+                place = Place(entry.newest.source, reading.index, entry.newest, entry.history, stale)
+                silent = time.time() - (time.monotonic() - entry.arrived)
+                yield place, reason, silent if reason is Reason.stale else place.since
 
     def _points(self, entry: _Entry) -> Iterator[PointNow]:
         age = None if entry.valued is None else time.monotonic() - entry.valued

@@ -35,6 +35,9 @@ if TYPE_CHECKING:
     from drivers.profile import Profile
     from edge_agent.text import Text
 
+FIXED = ("site", "state", "control", "journal")
+"""Keys whose change needs a restart."""
+
 
 # --- sinks ------------------------------------------------------------------------------------------------------------
 
@@ -223,13 +226,13 @@ class Config(Part):
         return missing
 
 
-def load(path: Path) -> Config:
-    """Read, check and complete a configuration. Raises Problems."""
+def load(path: Path, stands_for: Path | None = None) -> Config:
+    """Read, check and complete a configuration, or a text that stands for one. Raises Problems."""
     from edge_agent.coherence import Coherence
 
     coherence = Coherence()
-    config = marked.load(path, Config, check=coherence.check)
-    config._file = path.absolute()
+    config = marked.load(path, Config, check=coherence.check, stands_for=stands_for)
+    config._file = (stands_for or path).absolute()
     config._used = coherence.used
     return config
 

@@ -1,6 +1,6 @@
 """The control socket: HTTP over a Unix socket, JSON. The terminal and the one-shot commands are its only clients.
 
-GET /status, /points, /journal, /ledger?since=HOUR. Whoever may open the socket (the service's group) may ask.
+Whoever may open the socket (the service's group) may ask (GET). Changing something (POST) needs the maintenance lock.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING
 import msgspec
 from aiohttp import web
 
-from edge_agent import status
+from edge_agent import diagnosis, point, report, status
+from edge_agent.changes import change_routes
+from edge_agent.status import worse
 
 if TYPE_CHECKING:
     from edge_agent.app import App
@@ -24,6 +26,8 @@ log = logging.getLogger("edge.control")
 
 MODE = 0o660
 """Owner and group of the service."""
+MOST_BODY = 512 << 10
+"""Bytes of a question; a configuration has 256 KiB at most."""
 
 
 @asynccontextmanager
@@ -31,7 +35,7 @@ async def serve(app: App) -> AsyncIterator[None]:
     """Answer questions while the block runs. Raises OSError where the socket cannot be made."""
     path = app.config.control
     listening = _listen(path)
-    runner = web.AppRunner(_application(app), access_log=None, shutdown_timeout=1.0)
+    runner = web.AppRunner(_application(app), access_log=None, shutdown_timeout=1.0, handler_cancellation=True)
     await runner.setup()
     await web.SockSite(runner, listening).start()
     try:
@@ -53,33 +57,89 @@ def _listen(path: Path) -> socket.socket:
 
 
 def _application(app: App) -> web.Application:
-    async def of_status(_: web.Request) -> web.Response:
-        return _json(await status.status(app))
-
-    async def of_points(_: web.Request) -> web.Response:
-        return _json(app.board.points())
-
-    async def of_journal(_: web.Request) -> web.Response:
-        return _json(await status.journal_stat(app))
-
-    async def of_ledger(request: web.Request) -> web.Response:
-        try:
-            since = int(request.query.get("since", "0"))
-        except ValueError:
-            raise web.HTTPBadRequest(text="since: hours since 1970, a whole number") from None
-        return _json(await status.ledger(app, since))
-
-    application = web.Application(client_max_size=64 << 10)
-    application.add_routes(
-        [
-            web.get("/status", of_status),
-            web.get("/points", of_points),
-            web.get("/journal", of_journal),
-            web.get("/ledger", of_ledger),
-        ]
-    )
+    application = web.Application(client_max_size=MOST_BODY)
+    application.add_routes([*_questions(app), *_details(app), *change_routes(app)])
     return application
 
 
-def _json(answer: object) -> web.Response:
-    return web.Response(body=msgspec.json.encode(answer), content_type="application/json")
+def _questions(app: App) -> list[web.RouteDef]:
+    async def of_status(_: web.Request) -> web.Response:
+        return answer(await status.status(app))
+
+    async def of_points(_: web.Request) -> web.Response:
+        return answer(app.board.points())
+
+    async def of_journal(_: web.Request) -> web.Response:
+        return answer(await status.journal_stat(app))
+
+    async def of_ledger(request: web.Request) -> web.Response:
+        return answer(await status.ledger(app, _number(request, "since", "hours since 1970, a whole number")))
+
+    async def of_findings(_: web.Request) -> web.Response:
+        found = await diagnosis.findings(app)
+        now = await status.status(app)
+        return answer(diagnosis.summed(found, worse(now.verdict, found), app))
+
+    return [
+        web.get("/status", of_status),
+        web.get("/points", of_points),
+        web.get("/journal", of_journal),
+        web.get("/ledger", of_ledger),
+        web.get("/findings", of_findings),
+    ]
+
+
+def _details(app: App) -> list[web.RouteDef]:
+    async def of_point(request: web.Request) -> web.Response:
+        found = point.detail(app, request.match_info["point"])
+        if found is None:
+            raise web.HTTPNotFound(text=app.text("point.unknown", point=request.match_info["point"]))
+        return answer(found)
+
+    async def of_trends(_: web.Request) -> web.Response:
+        return answer(app.board.trends())
+
+    async def of_box(_: web.Request) -> web.Response:
+        box, _certificates = await app.machine.now()
+        if box is None:
+            raise web.HTTPServiceUnavailable(text=app.text("box.silent", folder=str(app.config.state)))
+        return answer(box)
+
+    async def of_report(_: web.Request) -> web.Response:
+        return web.Response(body=await report.bundle(app), content_type="application/gzip")
+
+    async def of_log(request: web.Request) -> web.StreamResponse:
+        since = _number(request, "since", "a line's number")
+        if request.query.get("follow") != "1":
+            return answer(app.logbook.since(since))
+        return await _follow(app, request, since)
+
+    return [
+        web.get("/point/{point:.+}", of_point),
+        web.get("/trends", of_trends),
+        web.get("/box", of_box),
+        web.get("/report", of_report),
+        web.get("/log", of_log),
+    ]
+
+
+async def _follow(app: App, request: web.Request, number: int) -> web.StreamResponse:
+    """One JSON object a line, for ever, until the other end goes."""
+    response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
+    await response.prepare(request)
+    while True:
+        for line in await app.logbook.wait(number):
+            number = max(number, line.number)
+            await response.write(msgspec.json.encode(line) + b"\n")
+
+
+def _number(request: web.Request, name: str, meaning: str) -> int:
+    try:
+        return int(request.query.get(name, "0"))
+    except ValueError:
+        raise web.HTTPBadRequest(text=f"{name}: {meaning}") from None
+
+
+def answer(found: object) -> web.Response:
+    """Any Struct, or a list of them, as JSON."""
+    return web.Response(body=msgspec.json.encode(found), content_type="application/json")

@@ -13,6 +13,7 @@ from drivers.driver import Trouble
 from edge_agent import __version__
 from edge_agent.board import Counts, counts
 from edge_agent.delivery import SinkNow
+from edge_agent.findings import Finding, verdict_of
 from edge_agent.store import Stat
 from edge_agent.text import Text, texts
 
@@ -24,6 +25,13 @@ VERDICTS = ("ok", "attention", "failed")
 HOUR_S = 3600
 AWAY = ("down", "refusing", "throttled")
 """States of a sink that takes nothing."""
+
+BEYOND = frozenset({"clock", "power", "heat", "storage", "memory", "certificate"})
+"""Kinds of findings that tell what no trouble does."""
+BEYOND_TOO = frozenset({"device_late", "device_noisy", "device_unsteady", "config_on_trial", "config_went_back"}) | {
+    "meeting_overloaded"
+}
+"""And single ones."""
 
 Facts = dict[str, str | int | float]
 
@@ -115,9 +123,10 @@ async def status(app: App) -> Status:
     stat = await app.journal.stat()
     troubles = [*app.troubles(), *_sink_troubles(app), *_not_built(app), *_journal_troubles(app, stat)]
     sources = {bus.id for bus in app.config.buses} | {broker.id for broker in app.config.mqtt}
+    beyond = [each for each in await _findings(app) if each.of in BEYOND or each.key in BEYOND_TOO]
     return Status(
-        verdict=verdict(troubles, points, sources),
-        reasons=reasons(troubles, points, text),
+        verdict=worse(verdict(troubles, points, sources), beyond),
+        reasons=[*reasons(troubles, points, text), *(each.sentence for each in beyond if each.severity != "info")],
         points=points,
         sinks=[await _sink(app, sink) for sink in app.sinks()],
         journal=_journal(app, stat),
@@ -126,6 +135,12 @@ async def status(app: App) -> Status:
         version=__version__,
         uptime_s=round(time.monotonic() - app.started, 1),
     )
+
+
+async def _findings(app: App) -> list[Finding]:
+    from edge_agent import diagnosis  # the commands want only the Structs of this module, not the drivers
+
+    return await diagnosis.findings(app)
 
 
 def verdict(troubles: Sequence[Trouble], points: Counts, sources: Collection[str]) -> str:
@@ -137,6 +152,11 @@ def verdict(troubles: Sequence[Trouble], points: Counts, sources: Collection[str
     if any(trouble.what == "journal_failing" for trouble in troubles) or (sources and dead.issuperset(sources)):
         return "failed"
     return "attention" if troubles or points.bad or points.uncertain else "ok"
+
+
+def worse(verdict: str, found: Collection[Finding]) -> str:
+    """The verdict with what the findings add: things to look at that trouble no part of the program."""
+    return max(verdict, verdict_of(list(found)), key=VERDICTS.index)
 
 
 def reasons(troubles: Sequence[Trouble], points: Counts, text: Text) -> list[str]:

@@ -1,0 +1,170 @@
+"""The part of the control socket that changes something: the maintenance lock, and a configuration on trial.
+
+Every change needs the lock's token in the header `X-Maintain` and leaves an audit line, also when it fails. A refusal
+is answered with 409 and a `Refusal`, which has its sentence.
+"""
+
+from __future__ import annotations
+
+import pwd
+import socket
+import struct
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
+import msgspec
+from aiohttp import web
+
+from edge_agent.maintain import Busy, Holder, NoLock
+from edge_agent.trial import Refused
+
+if TYPE_CHECKING:
+    from edge_agent.app import App
+
+HEADER = "X-Maintain"
+MOST_NAME = 40
+
+
+class Refusal(msgspec.Struct, frozen=True):
+    """Why a change was not made."""
+
+    what: str
+    sentence: str
+
+
+class Ask(msgspec.Struct, frozen=True):
+    """POST /maintain."""
+
+    name: str
+    steal: bool = False
+
+
+def change_routes(app: App) -> list[web.RouteDef]:
+    """Everything that is not a question."""
+
+    async def of_maintain(_: web.Request) -> web.Response:
+        return _json(app.lock.now())
+
+    async def of_audit(_: web.Request) -> web.Response:
+        return _json(app.audit.newest())
+
+    async def take(request: web.Request) -> web.Response:
+        return await _take(app, request)
+
+    async def renew(request: web.Request) -> web.Response:
+        holder(app, request)
+        return _json(app.lock.now())
+
+    async def free(request: web.Request) -> web.Response:
+        app.lock.free(request.headers.get(HEADER, ""))
+        return _json(app.lock.now())
+
+    return [
+        web.get("/maintain", of_maintain),
+        web.get("/audit", of_audit),
+        web.post("/maintain", take),
+        web.post("/maintain/renew", renew),
+        web.delete("/maintain", free),
+        *_config_routes(app),
+    ]
+
+
+def _config_routes(app: App) -> list[web.RouteDef]:
+    async def of_config(_: web.Request) -> web.Response:
+        try:
+            return _json(app.trial.now())
+        except OSError as error:
+            raise web.HTTPServiceUnavailable(text=error.strerror or str(error)) from None
+
+    async def candidate(request: web.Request) -> web.Response:
+        by = holder(app, request)
+        text = await request.text()
+        try:
+            found = app.trial.propose(text)
+        except (Refused, OSError) as error:
+            return _refused(app, by, "config candidate", error)
+        app.audit.note(by.name, by.user, "config candidate", result="usable" if found.usable else "faulty")
+        return _json(found)
+
+    async def apply(request: web.Request) -> web.Response:
+        by = holder(app, request)
+        return await _step(app, by, "config apply", lambda: app.trial.apply(by.name))
+
+    async def confirm(request: web.Request) -> web.Response:
+        return await _step(app, holder(app, request), "config confirm", app.trial.confirm)
+
+    async def back(request: web.Request) -> web.Response:
+        return await _step(app, holder(app, request), "config back", app.trial.back)
+
+    return [
+        web.get("/config", of_config),
+        web.post("/config/candidate", candidate),
+        web.post("/config/apply", apply),
+        web.post("/config/confirm", confirm),
+        web.post("/config/back", back),
+    ]
+
+
+async def _step(app: App, by: Holder, action: str, work: Callable[[], Awaitable[None]]) -> web.Response:
+    try:
+        await work()
+    except (Refused, OSError) as error:
+        return _refused(app, by, action, error)
+    app.audit.note(by.name, by.user, action)
+    return _json(app.trial.now())
+
+
+def _refused(app: App, by: Holder, action: str, error: Refused | OSError) -> web.Response:
+    if isinstance(error, Refused):
+        refusal = Refusal(error.what, app.text(f"trial.{error.what}", **error.facts))
+    else:
+        facts = {"file": error.filename or "", "error": error.strerror or str(error)}
+        refusal = Refusal("not_writable", app.text("trial.not_writable", **facts))
+    app.audit.note(by.name, by.user, action, result=refusal.what)
+    return _json(refusal, 409)
+
+
+async def _take(app: App, request: web.Request) -> web.Response:
+    try:
+        ask = msgspec.json.decode(await request.read(), type=Ask)
+    except msgspec.DecodeError as error:
+        raise web.HTTPBadRequest(text=str(error)) from None
+    name, user = " ".join(ask.name.split())[:MOST_NAME] or "?", user_of(request)
+    try:
+        held = app.lock.take(name, user, steal=ask.steal)
+    except Busy as busy:
+        raise _locked(app, "busy", busy.name) from None
+    app.audit.note(name, user, "maintain", about=held.taken_from)
+    return _json(held)
+
+
+def holder(app: App, request: web.Request) -> Holder:
+    """Who asks for a change; raises HTTPConflict where that is not the holder of the lock."""
+    try:
+        return app.lock.check(request.headers.get(HEADER, ""))
+    except Busy as busy:
+        raise _locked(app, "stolen" if busy.stolen else "busy", busy.name) from None
+    except NoLock:
+        raise _locked(app, "needed", "") from None
+
+
+def _locked(app: App, what: str, name: str) -> web.HTTPException:
+    refusal = Refusal(what, app.text(f"maintain.{what}", name=name))
+    return web.HTTPConflict(text=msgspec.json.encode(refusal).decode(), content_type="application/json")
+
+
+def user_of(request: web.Request) -> str:
+    """The login name of whoever opened the socket, as the kernel tells it (unix(7), SO_PEERCRED)."""
+    peer = request.transport.get_extra_info("socket") if request.transport else None
+    if peer is None:
+        return "?"
+    raw = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    _, uid, _ = struct.unpack("3i", raw)
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
+
+
+def _json(found: object, status: int = 200) -> web.Response:
+    return web.Response(body=msgspec.json.encode(found), status=status, content_type="application/json")

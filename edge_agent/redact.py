@@ -1,0 +1,86 @@
+"""Takes secrets and people out of a text before it leaves the box.
+
+Two nets: the values that this configuration's secrets have, also as they are written in URLs and sign-in headers; and
+the forms that secrets have whoever wrote them (keys, tokens, passwords in URLs, sign-in tickets, meeting codes).
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any
+from urllib.parse import quote, quote_plus
+
+from pydantic import BaseModel
+
+from drivers.marked import Secret, SecretMissing
+
+HIDDEN = "•••"
+LEAST = 4
+"""Letters below which a secret's value would be found everywhere by chance; such a one is caught by its form alone."""
+NAMES = (
+    r"(?:pass(?:word|wd|phrase)?|pwd|secret|token|ticket|api[-_]?key|access[-_]?key|auth\w*|pin|code|key|sig|jwt|p|u)"
+)
+"""Parameters of a URL; InfluxDB 1 takes user and password as `u` and `p`."""
+FORMS = (
+    # whole blocks first
+    (re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL), HIDDEN),
+    (re.compile(r"\beyJ[\w-]{5,}\.[\w-]+\.[\w-]*"), HIDDEN),
+    (re.compile(r"(?i)\b(Bearer|Token|Basic|Digest)\s+[\w.~+/=-]{6,}"), rf"\1 {HIDDEN}"),
+    (re.compile(r"([a-z][a-z0-9+.-]*://)[^/\s:@\"']*(?::[^/\s@\"']*)?@"), rf"\1{HIDDEN}@"),
+    (re.compile(rf"(?i)([?&;#]{NAMES}=)[^&\s\"'#]+"), rf"\1{HIDDEN}"),
+    # `token: abc`, `"password": "abc"`, `secret=abc`; `!secret name` is a name and stays
+    (
+        re.compile(
+            r"(?i)([\"']?\b[\w-]*(?:password|passwd|passphrase|secret|token|ticket|api_?key|pin)\b[\"']?\s*[:=]\s*)"
+            r"(?!!secret\b|•)(\"[^\"]*\"|'[^']*'|[^\s,;}\]]+)"
+        ),
+        rf"\1{HIDDEN}",
+    ),
+)
+
+
+class Redactor:
+    """Made for one configuration; `names` are people who must not be told apart by name outside."""
+
+    def __init__(self, config: BaseModel | None, names: Iterable[str] = ()) -> None:
+        """Looks up the secrets' values once; one that is not set needs no hiding."""
+        known = {form for secret in secrets_of(config) for form in _forms(secret)} if config else set()
+        self._known = sorted((value for value in known if len(value) >= LEAST), key=len, reverse=True)
+        people = sorted({name for name in names if name.strip()})
+        self._people = {name: f"person-{number}" for number, name in enumerate(people, 1)}
+
+    def __call__(self, text: str) -> str:
+        """The text without them."""
+        for value in self._known:
+            text = text.replace(value, HIDDEN)
+        for pattern, instead in FORMS:
+            text = pattern.sub(instead, text)
+        for name, instead in self._people.items():
+            text = re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", instead, text)
+        return text
+
+
+def secrets_of(part: Any) -> Iterator[Secret]:
+    """Every secret below a model."""
+    if isinstance(part, Secret):
+        yield part
+    elif isinstance(part, BaseModel):
+        for name in type(part).model_fields:
+            yield from secrets_of(getattr(part, name))
+    elif isinstance(part, dict):
+        for value in part.values():
+            yield from secrets_of(value)
+    elif isinstance(part, tuple | list):
+        for value in part:
+            yield from secrets_of(value)
+
+
+def _forms(secret: Secret) -> Iterator[str]:
+    """The value as it is, as URLs write it, and as base64 does."""
+    try:
+        value = secret.reveal()
+    except SecretMissing:
+        return
+    yield from (value, quote(value, safe=""), quote_plus(value), base64.b64encode(value.encode()).decode())

@@ -1,0 +1,280 @@
+"""A changed configuration on trial: checked, applied, and confirmed within two minutes, or the old one comes back.
+
+During the trial the configuration file is untouched: the candidate runs from the state folder. So the way back cannot
+fail: a power cut, a crash or a restart begins with the old file. Only the confirmation replaces it, at one stroke.
+Always on disk before anything is applied: the candidate, the text that ran before it, and the deadline.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import difflib
+import logging
+import os
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import msgspec
+
+from drivers.marked import Problems
+from edge_agent import config as configuration
+from edge_agent.config import FIXED, Config, render
+from edge_agent.text import texts
+
+log = logging.getLogger("edge.config")
+
+CONFIRM_S = 120.0
+"""Seconds within which a change must be confirmed."""
+
+
+class Note(msgspec.Struct, frozen=True):
+    """What is kept on disk of a trial, from the moment before it begins (`trial.json`)."""
+
+    by: str
+    began: float
+    deadline: float
+    """Unix seconds."""
+    returned: str = ""
+    """Empty while it runs; then why it went back: time, restart, asked."""
+
+
+class Candidate(msgspec.Struct, frozen=True):
+    """POST /config/candidate: what the change would be."""
+
+    usable: bool
+    problems: list[str]
+    """Each as `file:line:column: path: sentence`."""
+    diff: str
+    """Unified, from the file to the candidate; empty: no difference."""
+    restart: list[str]
+    """Keys whose change needs a restart of the service: such a candidate cannot be tried."""
+    writable: bool
+    """The agent may replace the file, so a confirmation can succeed."""
+
+
+class ConfigNow(msgspec.Struct, frozen=True):
+    """GET /config."""
+
+    file: str
+    text: str
+    candidate: str | None
+    diff: str
+    trial_by: str | None
+    """Who applied the candidate that now runs; None: the file runs."""
+    left_s: float
+    """Seconds to confirm it."""
+    returned: str
+    """Why the last trial went back: time, restart, asked; empty: it did not."""
+    returned_by: str
+    returned_at: float
+
+
+class Refused(Exception):
+    """It cannot be done; `what` names the sentence `trial.<what>`."""
+
+    def __init__(self, what: str, **facts: str) -> None:
+        """`facts`: placeholders of the sentence."""
+        super().__init__(what)
+        self.what, self.facts = what, facts
+
+
+class Trial:
+    """The candidate and its trial, one at a time."""
+
+    def __init__(self, state: Path, running: Callable[[], Config], adopt: Callable[[Config], Awaitable[bool]]) -> None:
+        """`running`: what runs now; `adopt`: run another, False where it could not be taken over."""
+        self._folder = state / "config"
+        self._running, self._adopt = running, adopt
+        self._note = self._read_note()
+        self._timer: asyncio.Task[None] | None = None
+        if self._note and not self._note.returned:
+            log.warning("configuration went back why=restart by=%s", self._note.by)
+            self._keep(msgspec.structs.replace(self._note, returned="restart"))
+
+    # --- questions ---
+
+    @property
+    def left_s(self) -> float:
+        """Seconds to confirm; 0: no trial."""
+        return max(0.0, self._note.deadline - time.time()) if self._on() and self._note else 0.0
+
+    @property
+    def note(self) -> Note | None:
+        """The trial that runs, or the one that went back last and has not been followed by another."""
+        return self._note
+
+    def now(self) -> ConfigNow:
+        """Everything. Raises OSError where the file cannot be read."""
+        file = self._running().file
+        text, candidate, note = file.read_text(encoding="utf-8"), _text(self._candidate), self._note
+        return ConfigNow(
+            file=str(file),
+            text=text,
+            candidate=candidate,
+            diff=diff(text, candidate, file.name) if candidate is not None else "",
+            trial_by=note.by if note and self._on() else None,
+            left_s=round(self.left_s, 1),
+            returned=note.returned if note else "",
+            returned_by=note.by if note and note.returned else "",
+            returned_at=note.deadline if note and note.returned else 0.0,
+        )
+
+    # --- steps ---
+
+    def propose(self, text: str) -> Candidate:
+        """Keep a candidate and say what is wrong with it and what it changes."""
+        if self._on():
+            raise Refused("on_trial", who=self._note.by if self._note else "")
+        self._folder.mkdir(parents=True, exist_ok=True)
+        _write(self._candidate, text)
+        running = self._running()
+        shown = diff(_text(running.file) or "", text, running.file.name)
+        writable = os.access(running.file.parent, os.W_OK)
+        try:
+            config = self._load(self._candidate)
+        except Problems as problems:
+            lines = render(problems.problems, texts(running.language))
+            return Candidate(False, lines, shown, [], writable)
+        restart = [name for name in FIXED if getattr(config, name) != getattr(running, name)]
+        return Candidate(not restart, [], shown, restart, writable)
+
+    async def apply(self, by: str, seconds: float = CONFIRM_S) -> None:
+        """Run the candidate until it is confirmed, or the old one again."""
+        if self._on():
+            raise Refused("on_trial", who=self._note.by if self._note else "")
+        config = self._usable()
+        self._remember()
+        now = time.time()
+        self._keep(Note(by, now, now + seconds))
+        log.warning("configuration on trial by=%s seconds=%.0f", by, seconds)
+        if not await self._adopt(config):
+            await self._return("asked")
+            raise Refused("not_adopted")
+        self._timer = asyncio.create_task(self._expire(seconds), name="config-trial")
+
+    async def confirm(self) -> None:
+        """Keep it: the file is replaced at one stroke."""
+        if not self._on():
+            raise Refused("no_trial")
+        file = self._running().file
+        try:
+            _write(file, _text(self._candidate) or "")
+        except OSError as error:
+            raise Refused("not_writable", file=str(file), error=error.strerror or str(error)) from error
+        self._end_timer()
+        self._note = None
+        (self._folder / "trial.json").unlink(missing_ok=True)
+        self._candidate.unlink(missing_ok=True)
+        log.warning("configuration confirmed file=%s", file)
+
+    async def back(self) -> None:
+        """Run the old one again, now."""
+        if not self._on():
+            raise Refused("no_trial")
+        self._end_timer()
+        await self._return("asked")
+
+    def overtaken(self) -> None:
+        """The file is read again, so it is what runs: a trial is over."""
+        if self._on() and self._note:
+            self._end_timer()
+            self._keep(msgspec.structs.replace(self._note, returned="asked", deadline=time.time()))
+
+    # --- how ---
+
+    @property
+    def _candidate(self) -> Path:
+        return self._folder / "candidate.yaml"
+
+    @property
+    def _before(self) -> Path:
+        return self._folder / "before.yaml"
+
+    def _on(self) -> bool:
+        return self._note is not None and not self._note.returned
+
+    def _load(self, path: Path) -> Config:
+        return configuration.load(path, stands_for=self._running().file)
+
+    def _usable(self) -> Config:
+        running = self._running()
+        if not self._candidate.exists():
+            raise Refused("no_candidate")
+        if not os.access(running.file.parent, os.W_OK):
+            raise Refused("not_writable", file=str(running.file), error=os.strerror(13))
+        try:
+            config = self._load(self._candidate)
+        except Problems as problems:
+            raise Refused("faulty", count=str(len(problems.problems))) from None
+        if restart := [name for name in FIXED if getattr(config, name) != getattr(running, name)]:
+            raise Refused("restart_needed", keys=", ".join(restart))
+        return config
+
+    def _remember(self) -> None:
+        """The way back: the file's text, which must be what runs."""
+        running = self._running()
+        try:
+            same = self._load(running.file) == running
+        except Problems:
+            same = False
+        if not same:
+            raise Refused("file_changed", file=str(running.file))
+        _write(self._before, _text(running.file) or "")
+
+    async def _expire(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+        self._timer = None
+        await self._return("time")
+
+    async def _return(self, why: str) -> None:
+        by = self._note.by if self._note else ""
+        log.warning("configuration went back why=%s by=%s", why, by)
+        await self._adopt(self._load(self._before))
+        if self._note:
+            self._keep(msgspec.structs.replace(self._note, returned=why, deadline=time.time()))
+
+    def _end_timer(self) -> None:
+        if self._timer:
+            self._timer.cancel()
+        self._timer = None
+
+    def _keep(self, note: Note) -> None:
+        self._note = note
+        _write(self._folder / "trial.json", msgspec.json.encode(note).decode())
+
+    def _read_note(self) -> Note | None:
+        try:
+            return msgspec.json.decode((self._folder / "trial.json").read_bytes(), type=Note)
+        except (OSError, msgspec.DecodeError):
+            return None
+
+
+def diff(before: str, after: str, name: str) -> str:
+    """What changes, line by line."""
+    lines = difflib.unified_diff(before.splitlines(), after.splitlines(), name, f"{name} (new)", lineterm="")
+    return "\n".join(lines)
+
+
+def _text(path: Path) -> str | None:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError:
+        return None
+
+
+def _write(path: Path, text: str) -> None:
+    """All or nothing, and on disk when it returns; the file keeps its mode. Raises OSError."""
+    new = path.with_name(f".{path.name}.new")
+    with new.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    if path.exists():
+        new.chmod(path.stat().st_mode & 0o777)
+    new.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

@@ -1,0 +1,98 @@
+"""The table of findings: one case for each row, and what holds for all of them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from edge_agent.facts import KINDS, Bus, Clock, Device, Facts, Heat, Other, Points
+from edge_agent.findings import Rule, judge, rule_for, rules, verdict_of
+from edge_agent.text import Text, texts
+
+ROOT = Path(__file__).parents[2]
+TEXTS = {name: Text(name, texts(name).sentences, strict=True) for name in ("vi", "en")}
+NOW = 1_795_000_000.0
+
+
+def example(rule: Rule) -> Facts:
+    """The facts of the rule's own example."""
+    return msgspec.convert(dict(rule.example), KINDS[rule.of])
+
+
+@pytest.mark.parametrize("rule", rules(), ids=lambda rule: rule.key)
+@pytest.mark.parametrize("language", ["vi", "en"])
+def test_case_of_a_rule(rule: Rule, language: str) -> None:
+    """Its example leads to it and to no rule before it, and it says what is wrong, what works and what to try."""
+    facts = example(rule)
+    assert rule_for(facts) is rule
+    (found,) = judge([facts], TEXTS[language], NOW)
+    assert (found.key, found.screen, found.item) == (rule.key, rule.screen, facts.subject)
+    assert found.sentence
+    assert found.works
+    assert 1 <= len(found.steps) <= 4
+    assert all(step.strip() == step and step for step in found.steps)
+    assert "…" not in found.sentence + found.works + "".join(found.steps)
+
+
+def test_table_covers_the_field() -> None:
+    """There are at least forty findings, each with a key of its own."""
+    keys = [rule.key for rule in rules()]
+    assert len(keys) == len(set(keys)) >= 40
+
+
+def test_rules_ask_for_values_that_exist() -> None:
+    """A trouble that a rule asks for is one that some part of the program raises."""
+    known = {key.removeprefix("trouble.") for key in json.loads((ROOT / "edge_agent/text/en.json").read_text("utf-8"))}
+    known |= {f"{word.removeprefix('sink_')}" for word in known}
+    known |= {"trial", "returned", ""}
+    wanted = {str(value) for rule in rules() for value in _listed(rule.when.get("what")) if value is not None}
+    assert wanted <= known
+
+
+def _listed(value: object) -> list[object]:
+    return value if isinstance(value, list) else [value]
+
+
+def test_sentences_without_a_rule() -> None:
+    """No sentence is kept for a finding that the table no longer has."""
+    keys = {rule.key for rule in rules()} | {"works"}
+    told = {key.split(".")[1] for key in TEXTS["en"].sentences if key.startswith("finding.")}
+    assert told == keys
+
+
+def test_worst_comes_first_then_the_oldest() -> None:
+    """What has failed stands before what only needs a look, and of two alike the older one."""
+    known = [
+        Heat(subject="heat", celsius=77.0, since=NOW - 900),
+        Device(subject="b", bus="line-1", state="silent", ever=True, since=NOW - 10),
+        Device(subject="a", bus="line-1", state="silent", ever=True, since=NOW - 60),
+    ]
+    assert [each.item for each in judge(known, TEXTS["en"], NOW)] == ["a", "b", "heat"]
+
+
+def test_bus_that_is_gone_hides_its_devices() -> None:
+    """One cause is one finding: the missing port, not each of its devices and points."""
+    known = [
+        Bus(subject="line-1", what="port_missing", where="/dev/ttyUSB0"),
+        Device(subject="met-1", bus="line-1", state="silent", ever=True),
+        Points(subject="met-1", bus="line-1", reason="stale", count=3),
+        Device(subject="power-1", bus="meters", state="silent", ever=True),
+    ]
+    assert [each.item for each in judge(known, TEXTS["en"], NOW)] == ["line-1", "power-1"]
+
+
+def test_trouble_of_no_kind_keeps_its_own_sentence() -> None:
+    """A new kind of trouble is told before anyone has written a rule for it."""
+    known = [Other(subject="x", what="new_thing", failed=True, sentence="Something new.")]
+    (found,) = judge(known, TEXTS["en"], NOW)
+    assert (found.key, found.severity, found.sentence) == ("other", "failed", "Something new.")
+
+
+def test_hint_alone_is_no_reason_for_attention() -> None:
+    """What is only good to know leaves the verdict well."""
+    hint = judge([Clock(subject="clock", synced=False, up_s=60.0)], TEXTS["en"], NOW)
+    assert [each.severity for each in hint] == ["info"]
+    assert verdict_of(hint) == "ok"
