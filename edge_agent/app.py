@@ -29,6 +29,7 @@ from drivers.meeting import EVERY as MEETING_EVERY
 from drivers.meeting import MeetingWatch
 from drivers.modbus import ModbusBus
 from drivers.mqtt import MqttConnection
+from drivers.profile import PointRule
 from drivers.reading import Source
 from drivers.settings import Limit
 from edge_agent import config as configuration
@@ -38,6 +39,7 @@ from edge_agent.config import FIXED, Config
 from edge_agent.control import serve
 from edge_agent.delivery import SinkNow, forward
 from edge_agent.diagnosis import Machine
+from edge_agent.habits import Habits, rules_of
 from edge_agent.journal import Journal
 from edge_agent.logbook import Logbook
 from edge_agent.maintain import Audit, Lock
@@ -88,7 +90,9 @@ class App:
         self.board = Board(_periods(config))
         self.journal = Journal(store, _takes(config), config.journal.commit_window, config.journal.keep_days)
         self._stamps = Stamps(store.last_stamps())
-        self._intake = Intake(config.site, Checks(self.limits), self._stamps, self.board, self.journal)
+        self._habits = Habits(self._rules, config.state / "counters.json")
+        checks = Checks(self.limits)
+        self._intake = Intake(config.site, checks, self._stamps, self.board, self.journal, habits=self._habits)
         self._parts: dict[str, Part] = {}
         self._refused: Trouble | None = None
         self._failed: dict[str, Trouble] = {}
@@ -114,6 +118,7 @@ class App:
         try:
             async with self._answering(), asyncio.TaskGroup() as self._group:
                 committing = self._group.create_task(self.journal.run(), name="journal")
+                keeping = self._group.create_task(self._habits.keep(), name="counters")
                 self._arrange()
                 watching = self._group.create_task(feed(self.progress, self._summary), name="watchdog")
                 gc.freeze()
@@ -122,7 +127,7 @@ class App:
                 await self._stop.wait()
                 notify("STOPPING=1")
                 await self.journal.flush()
-                for task in (watching, committing, *(part.task for part in self._parts.values())):
+                for task in (watching, committing, keeping, *(part.task for part in self._parts.values())):
                     task.cancel()
         finally:
             await self.journal.close()
@@ -207,6 +212,15 @@ class App:
         connections = [driver for driver in self.drivers() if isinstance(driver, MqttConnection)]
         return next((found for each in connections if (found := each.limits(source))), {})
 
+    def _rules(self, source: Source) -> Mapping[int, PointRule]:
+        """What the profile of a source's device says of its values over time, by index."""
+        for bus in self.config.buses:
+            for device in bus.devices:
+                if device.id == source.device:
+                    rules = self.config.used_profiles[device.profile].rules(device.variant)
+                    return rules_of(source, rules)
+        return {}
+
     async def _keep_up(self, name: str, work: Callable[[], Coroutine[object, object, None]]) -> None:
         """Run a part for ever. A fault of the program in one of them must not cost the others a reading."""
         while True:
@@ -256,6 +270,7 @@ class App:
                 self._failed.clear()
                 self.board.set_periods(_periods(config))
                 self._intake.checks = Checks(self.limits)
+                self._habits.adopt(self._rules)
             self._arrange()
 
     async def _adopt(self, config: Config) -> bool:

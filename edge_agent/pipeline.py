@@ -12,6 +12,7 @@ from drivers.driver import Batch, Driver
 from drivers.reading import Readings
 from edge_agent.board import Board
 from edge_agent.checks import Checks, Stamps
+from edge_agent.habits import Habits
 from edge_agent.journal import Journal
 from edge_agent.lines import Encoder
 
@@ -19,9 +20,11 @@ from edge_agent.lines import Encoder
 class Intake:
     """Everything between a driver and the journal."""
 
-    def __init__(self, site: str, checks: Checks, stamps: Stamps, board: Board, journal: Journal) -> None:
+    def __init__(
+        self, site: str, checks: Checks, stamps: Stamps, board: Board, journal: Journal, *, habits: Habits
+    ) -> None:
         """Join the parts."""
-        self.checks = checks
+        self.checks, self.habits = checks, habits
         self._stamps = stamps
         self._board = board
         self._journal = journal
@@ -37,7 +40,7 @@ class Intake:
             stamped = self._stamps.rise(self._series(readings.source), readings)
             if stamped is None:
                 continue
-            checked = self.checks(stamped)
+            checked = self.habits(self.checks(stamped))
             self._board.show(checked)
             yield checked
 
