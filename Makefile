@@ -1,7 +1,7 @@
 # Commands of the project. `make` alone makes .venv; `make help` lists the others.
 .DEFAULT_GOAL := venv
 .NOTPARALLEL:
-.PHONY: venv servers browser breakers demo test check bench faults lock clean help
+.PHONY: venv servers browser breakers demo test check bench faults screens lock clean help
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -52,6 +52,9 @@ bench: venv servers  ## speed and size, as a table of ratios
 
 faults: venv servers browser breakers  ## long fault and soak runs, scaled to 30 minutes; FAULT_SCALE=1 for the full figures
 	$(BIN)/pytest -m faults --timeout 1800 -rs
+
+screens: venv browser  ## docs/screens anew: pictures of every screen of the page, for people to look at
+	$(BIN)/python -m tests.conference.screens
 
 lock: venv  ## uv.lock and requirements.txt anew, after a change of dependencies in pyproject.toml
 	tools/lock.sh

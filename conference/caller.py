@@ -105,6 +105,15 @@ class Caller:
         self._transaction = os.urandom(12)
         self.send(stun.request(self._username, self._key, self._transaction))
 
+    def move(self, sock: socket.socket) -> None:
+        """Go on from another address, as a laptop does that changes its network."""
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(self._sock)
+        self._sock.close()
+        self._sock = sock
+        loop.add_reader(sock, self._readable)
+        self.check()
+
     async def close(self) -> None:
         """Hang up."""
         if self._tunnel is not None:

@@ -141,14 +141,22 @@ async function joinMeeting(name, tracks) {
   return "";
 }
 
+const OVER = new Set(["removed", "revoked", "expired", "wrong_room", "invalid", "no_room"]);
+
 function showEnd(told) {
   const text = told ? refusal(told) : t("end.left");
+  const over = told && OVER.has(told.reason); // with this ticket there is no way back
+  const again = el("button", { class: "big main", id: "again", onclick: () => go(() => showCheck()) }, t("end.again"));
+  if (over && told.reason !== "removed") {
+    localStorage.removeItem("own.ticket");
+    invitation = null;
+  }
   say(text);
   screen.append(
     el("div", { class: "narrow" },
       el("h1", {}, text),
-      el("button", { class: "big main", id: "again", onclick: () => go(() => showCheck()) }, t("end.again")),
-      el("button", { class: "big", onclick: () => go(showHome) }, t("end.home")),
+      ...(over ? [] : [again]),
+      el("button", { class: over ? "big main" : "big", id: "home", onclick: () => go(showHome) }, t("end.home")),
     ),
   );
 }

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from conference.figures import Status
 from tests.conference.browser import Tab, chromium, join, needs_chromium, open_tab
 from tests.conference.live import live
 from tests.conference.relay import Relay
@@ -206,6 +207,38 @@ def test_simulcast_layer_follows_the_window(tmp_path: Path) -> None:
 
 HEIGHT = """async () => Math.max(...[...(await edge.call.pc.getStats()).values()]
   .filter(r => r.type === "inbound-rtp" && r.kind === "video").map(r => r.frameHeight ?? 0))"""
+
+
+def test_shared_screen_takes_the_stage(tmp_path: Path) -> None:
+    """One press and no renegotiation: large for the others, the camera beside it; stopped, it is gone."""
+
+    async def scenario() -> None:
+        async with live(tmp_path) as meeting, chromium("--auto-accept-this-tab-capture") as browser:
+            speaker = await open_tab(browser, meeting, path=f"/#t={meeting.ticket('site')}")
+            await join(speaker, "")
+            viewer = await open_tab(browser, meeting)
+            await join(viewer, "Xem")
+            await viewer.sees(1)
+            await speaker.page.click("#do-share")
+            await viewer.sees(2)
+            await viewer.until("document.querySelector('.stage .name').textContent.startsWith('Màn hình')")
+            stage = (await meeting.status()).rooms[0].members[1].down[0]
+            assert stage.shows == speaker_of(await meeting.status())
+            await speaker.page.click("#do-share")
+            await viewer.until("!document.querySelector('.stage .name').textContent.startsWith('Màn hình')")
+            assert await speaker.page.evaluate(OFFERS) == 1
+            assert speaker.faults == viewer.faults == []
+
+    asyncio.run(scenario())
+
+
+OFFERS = "edge.call.pc.currentLocalDescription.sdp.match(/^o=\\S+ \\S+ (\\d+)/m)[1] - 1"
+"""How often this connection was described: browsers count it in the origin line, from 2 on."""
+
+
+def speaker_of(status: Status) -> int:
+    """Who sends a screen."""
+    return next(m.id for m in status.rooms[0].members if any(up.kind == "screen" for up in m.up))
 
 
 def test_h264_and_vp8_meet(tmp_path: Path) -> None:

@@ -144,6 +144,30 @@ def test_seat_is_kept_for_a_lost_connection(tmp_path: Path) -> None:
     asyncio.run(scenario())
 
 
+def test_client_that_moves_goes_on(tmp_path: Path) -> None:
+    """Another address in mid-stream: after one signed check both directions go on, in the same connection."""
+
+    async def scenario() -> None:
+        async with live(tmp_path) as meeting:
+            moving, viewer = [await meeting.join(site=f"cl-0{n}") for n in range(2)]
+            for page in (moving, viewer):
+                page.send_media()
+            await viewer.until(lambda: bool(viewer.sees() and viewer.hears()))
+            await moving.until(lambda: bool(moving.sees() and moving.hears()))
+            elsewhere = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            elsewhere.bind(("127.0.0.4", 0))
+            elsewhere.setblocking(False)
+            moving.caller.move(elsewhere)
+            counts = len(viewer.packets), len(moving.packets)
+            await viewer.until(lambda: len(viewer.packets) > counts[0] + 50)
+            await moving.until(lambda: len(moving.packets) > counts[1] + 50)
+            assert not viewer.person(moving.welcome.you).away
+            for page in (moving, viewer):
+                await page.drop()
+
+    asyncio.run(scenario())
+
+
 def test_one_ticket_is_one_session(tmp_path: Path) -> None:
     """The same ticket again takes the seat over: the old page is told and sent away."""
 

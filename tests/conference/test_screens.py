@@ -5,6 +5,7 @@ EDGE_SCREENSHOTS=folder keeps the pictures.
 
 import asyncio
 import os
+from datetime import UTC, datetime, timedelta
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 from playwright.async_api import Browser
 
+from conference.settings import Meeting
 from tests.conference.browser import Tab, chromium, join, needs_chromium, open_tab
 from tests.conference.live import Live, live
 
@@ -42,13 +44,17 @@ async def look(tab: Tab, name: str) -> None:
 
 @pytest.mark.parametrize("language", ["vi", "en"])
 def test_screens_are_well_made(language: str, tmp_path: Path) -> None:
-    """Home, check, meeting, its dialogs, the lost line and the end."""
+    """Home, waiting, check, meeting, its dialogs, the lost line and the end."""
 
     async def scenario() -> None:
         box: dict[str, Any] = {"language": language, "name": "UBND phường Sao Đỏ", "help_phone": "0220 3123 456"}
+        soon = datetime.now(UTC) + timedelta(minutes=10)
+        box["schedule"] = (Meeting(room="giao-ban", title="Giao ban tuần", start=soon),)
         async with live(tmp_path, **box) as meeting, chromium() as browser:
             other = await open_tab(browser, meeting)
             await join(other, "Phường Ẩm Ễ Ỗ – ậệộợự")
+            await other.until("document.querySelector('.nobody')?.checkVisibility() ?? false")
+            await look(other, f"waiting-{language}")
             await walk(browser, meeting, language)
 
     asyncio.run(scenario())
@@ -75,6 +81,17 @@ async def walk(browser: Browser, meeting: Live, language: str) -> None:
     await asyncio.sleep(1.2)
     await look(tab, f"lost-{language}")
     await tab.page.evaluate("edge.call.end({reason: 'removed'})")
+    await tab.page.wait_for_selector("#home")
+    assert await tab.page.locator("#again").count() == 0
+    await look(tab, f"removed-{language}")
+    await tab.page.reload()
+    await tab.page.click("#join")
+    await tab.page.fill("#name", "Phường Sao Đỏ")
+    await tab.page.click("#enter")
+    await tab.until("globalThis.edge?.call.state === 'open'")
+    await tab.page.click("#do-leave")
+    await tab.page.wait_for_selector("dialog[open]")
+    await tab.page.click("#leave-yes")
     await tab.page.wait_for_selector("#again")
     await look(tab, f"end-{language}")
     assert tab.faults == []
