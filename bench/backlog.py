@@ -13,7 +13,8 @@ from drivers.reading import Readings
 from drivers.register import Limits, tcp_line
 from drivers.regmap import RegisterMap
 from edge_agent.journal import GROUP_READINGS
-from edge_agent.store import Group, Store
+from edge_agent.rows import Group
+from edge_agent.store import Store
 
 ROOM = 4 << 30
 """Bytes that a journal may have."""

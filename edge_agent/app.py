@@ -45,10 +45,12 @@ from edge_agent.logbook import Logbook
 from edge_agent.maintain import Audit, Lock
 from edge_agent.meeting_config import control_of
 from edge_agent.pipeline import Intake, collect
+from edge_agent.schema import NewerJournal
 from edge_agent.sinks import Sink
 from edge_agent.sinks.influx import InfluxSink
-from edge_agent.store import NewerJournal, Store
+from edge_agent.store import Store
 from edge_agent.text import Text, texts
+from edge_agent.thin import Policy, condition
 from edge_agent.trial import Trial
 from edge_agent.watchdog import feed, notify
 
@@ -88,7 +90,10 @@ class App:
         self._lock = _lock(config.state)
         store = _open_store(config)
         self.board = Board(_periods(config))
-        self.journal = Journal(store, _takes(config), config.journal.commit_window, config.journal.keep_days)
+        settings = config.journal
+        self.journal = Journal(
+            store, _takes(config), settings.commit_window, settings.keep_days, write_budget=settings.daily_writes
+        )
         self._stamps = Stamps(store.last_stamps())
         self._habits = Habits(self._rules, config.state / "counters.json")
         checks = Checks(self.limits)
@@ -372,7 +377,9 @@ def _mark_running(state: Path) -> str:
 def _open_store(config: Config) -> Store:
     path = config.state / "journal.db"
     try:
-        return Store(path, config.site, _boot_id(), config.journal.max_bytes)
+        alarms = tuple(condition(alarm.when) for alarm in config.alarms)
+        policy = Policy(int(config.journal.thin * 1000), alarms)
+        return Store(path, config.site, _boot_id(), config.journal.max_bytes, policy)
     except NewerJournal as error:
         raise CannotStart("newer_journal", path=str(path), error=str(error)) from error
     except (sqlite3.Error, OSError) as error:

@@ -130,6 +130,8 @@ def journal_stat(arguments: argparse.Namespace) -> int:
             print(text("journal.sink", sink=sink.id, cursor=sink.cursor, waiting=sink.waiting))
         rest = {"quarantined": stat.quarantined, "thinned": stat.thinned, "damaged": stat.damaged_files}
         print(text("journal.rest", **rest))
+        if stat.written_per_day is not None:
+            print(text("journal.written", written=text.size(stat.written_per_day), most=text.size(stat.daily_writes)))
     return 1 if stat.quarantined or stat.thinned or stat.damaged_files else 0
 
 

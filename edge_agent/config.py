@@ -124,6 +124,11 @@ class Journal(Part):
     max_bytes: Annotated[int, size("16MiB", "1TiB")] = 2 << 30
     commit_window: Annotated[float, seconds("10ms", "1s")] = 1.0
     """Seconds that a reading may wait for others before it is committed."""
+    thin: Annotated[float, seconds("1s", "1h")] = 60.0
+    """When the journal is full and nothing delivered is left to delete: of each series one reading in so many seconds
+    stays, and every one that an alarm is about."""
+    daily_writes: Annotated[int, size("64MiB", "1TiB")] = 4 << 30
+    """Bytes a day that the card should bear; above it, commits come less often, up to one a second."""
 
 
 # --- parts of later versions ------------------------------------------------------------------------------------------

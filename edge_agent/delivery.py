@@ -17,8 +17,8 @@ from collections.abc import Sequence
 import msgspec
 
 from edge_agent.journal import LIVE_AGE, Journal, Settled
+from edge_agent.rows import Row
 from edge_agent.sinks import Life, Sink, SinkDown, TooLarge
-from edge_agent.store import Row
 
 log = logging.getLogger("edge.delivery")
 

@@ -20,8 +20,8 @@ from drivers.unit import Unit
 from edge_agent import facts
 from edge_agent.board import Place
 from edge_agent.machine import BoxNow
+from edge_agent.rows import Stat
 from edge_agent.status import AWAY
-from edge_agent.store import Stat
 from edge_agent.text import Text
 
 if TYPE_CHECKING:

@@ -8,19 +8,27 @@ disk after the next commit or still here: a commit that fails is tried again wit
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import sqlite3
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from pathlib import Path
+from typing import Any, TypeVar
 
 import msgspec
 
 from drivers.reading import Readings
 from edge_agent.cursor import MOST_RANGES, Cursor
 from edge_agent.ledger import HOUR_MS, Side, SinkState, pack_state
-from edge_agent.store import Group, Held, Row, Stat, Store
+from edge_agent.room import Freed
+from edge_agent.rows import Group, Held, Row, Stat
+from edge_agent.salvage import Salvage
+from edge_agent.schema import is_damage
+from edge_agent.store import Store
+from edge_agent.wear import Wear
 
 log = logging.getLogger("edge.journal")
 
@@ -28,10 +36,12 @@ T = TypeVar("T")
 
 GROUP_READINGS = 500
 """A commit begins at the latest when this many readings wait."""
-ACK_WINDOW = 0.02
-"""Seconds until the commit when somebody waits for the acknowledgement."""
 MOST_PENDING = 200_000
-"""Readings in memory before collectors have to wait (`room`); a broker then holds its messages, a bus skips polls."""
+"""Readings in memory before collectors have to wait (`room`); a broker then holds its messages, a bus skips polls.
+
+Half an hour of a large ward, while the card takes nothing."""
+MOST_PENDING_BYTES = 48 << 20
+"""The same in bytes, for readings that are long texts."""
 LIVE_AGE = 60.0
 """After an outage the readings of this many seconds go first."""
 RETRY = 1.0
@@ -42,6 +52,10 @@ STAT_PATIENCE = 1.0
 """Seconds that `stat` waits for the disk."""
 HOUSEKEEPING = 30.0
 """Seconds between rounds of folding the ledger and deleting old history."""
+WRITE_BUDGET = 4 << 30
+"""Bytes a day that a small card bears for some years."""
+MOST_REWRITTEN = 1000
+"""Thinned ranges that are remembered: a sink may still be sending what stood there."""
 DAY_MS = 86_400_000
 
 
@@ -53,12 +67,25 @@ class Settled(msgspec.Struct, frozen=True):
     held: tuple[Held, ...] = ()
 
 
+class Unreachable(sqlite3.DatabaseError):
+    """Rows that must be there are not found, or cannot be what was written: the file is damaged."""
+
+
 class Journal:
     """Group commit in one thread, one cursor per sink."""
 
-    def __init__(self, store: Store, sinks: Mapping[str, tuple[str, ...]], window: float, keep_days: float) -> None:
+    def __init__(
+        self,
+        store: Store,
+        sinks: Mapping[str, tuple[str, ...]],
+        window: float,
+        keep_days: float,
+        write_budget: int = WRITE_BUDGET,
+    ) -> None:
         """`sinks`: the measurements (empty: all) that each sink takes; `window`: seconds between commits, at most."""
         self._store = store
+        self.wear = Wear(write_budget)
+        self._rewritten: deque[Freed] = deque(maxlen=MOST_REWRITTEN)
         self._window = window
         self._keep_ms = int(keep_days * DAY_MS)
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="journal")
@@ -71,7 +98,7 @@ class Journal:
         """Sinks whose live lane was served last."""
         self._lock = asyncio.Lock()
         """One commit at a time: a second one must not overtake the first and acknowledge what is not on disk."""
-        self._under_way: set[asyncio.Task[bool]] = set()
+        self._under_way: set[asyncio.Task[Any]] = set()
         self._wake = asyncio.Event()
         self._urgent = asyncio.Event()
         self._room = asyncio.Event()
@@ -99,7 +126,7 @@ class Journal:
             self._urgent.set()
         if self._pending.points >= GROUP_READINGS:
             self._urgent.set()
-        if self._pending.points >= MOST_PENDING:
+        if self._pending.points >= MOST_PENDING or self._pending.bytes >= MOST_PENDING_BYTES:
             self._room.clear()
         self._wake.set()
 
@@ -116,10 +143,11 @@ class Journal:
         """Commit for ever. Cancelling ends it between two commits; `close` commits what is left."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._keep_house(), name="journal-housekeeping")
+            group.create_task(self._bring_back(), name="journal-salvage")
             while True:
                 await self._due()
                 while not await self._commit():
-                    await asyncio.sleep(RETRY)
+                    await asyncio.sleep(RETRY if self.error is not None else 0)
 
     async def flush(self) -> None:
         """Commit what is there now, so that it can be acknowledged before the connections go."""
@@ -140,8 +168,8 @@ class Journal:
         """Wait until something is to be committed and its window is over."""
         while not await _set_within(self._wake, IDLE):
             self.progress = time.monotonic()
-        if await _set_within(self._urgent, self._window) and self._pending.points < GROUP_READINGS:
-            await asyncio.sleep(min(ACK_WINDOW, self._window))
+        if await _set_within(self._urgent, self.window) and self._pending.points < GROUP_READINGS:
+            await asyncio.sleep(self.wear.window)
 
     async def _commit(self) -> bool:
         """Commit what is pending; False: it stays pending. Once begun it is not cancelled half-way."""
@@ -179,7 +207,7 @@ class Journal:
         self.progress = time.monotonic()
         self.commit_ms = (self.progress - began) * 1000
         self.top = self._store.last_id
-        if self._pending.points < MOST_PENDING:
+        if self._pending.points < MOST_PENDING and self._pending.bytes < MOST_PENDING_BYTES:
             self._room.set()
         if self.error is not None:
             log.warning("journal works again after=%.0fs", time.time() - self.failing_since)
@@ -195,34 +223,70 @@ class Journal:
         self._urgent.set()
 
     async def _recover(self, error: sqlite3.Error) -> None:
-        """A full file gets room; any other error gets a new handle."""
+        """A full file gets room, a damaged one is replaced; any other error gets a new handle."""
         self.progress = time.monotonic()
+        # An error of the handle itself (closed, because opening it failed) has no code.
+        full = getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
+        if full and self.error is None and await self._made_room():
+            return
         if self.error is None:
             self.failing_since = time.time()
             log.error("journal failing error=%s", error)
         self.error = str(error)
         try:
-            # An error of the handle itself (closed, because opening it failed) has no code.
-            if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
+            if full:
                 await self._make_room()
+            elif is_damage(error) or isinstance(error, Unreachable):
+                await self._begin_anew(error)
             else:
                 await self._call(self._store.reopen)
         except (sqlite3.Error, OSError) as again:
             self.error = str(again)
 
-    async def _make_room(self) -> None:
-        gaps = [gap for state in self.states.values() for gap in state.cursor.gaps(self.top)[:1]]
-        gap = min((end for _, end in gaps), default=self.top)
-        gone = await self._call(self._store.make_room, tuple(self.states), gap)
-        for state in self.states.values():
-            state.cursor.settle(0, gone)
+    async def _made_room(self) -> bool:
+        """False: nothing can be deleted, or not even that is possible, for the disk itself is full."""
+        try:
+            return await self._make_room()
+        except (sqlite3.Error, OSError) as error:
+            log.error("no room can be made error=%s", error)
+            return False
+
+    async def _make_room(self) -> bool:
+        freed = await self._call(self._store.make_room, self.states)
+        if freed is not None:
+            self._rewritten.append(freed)
+            self._dirty.update(self.states)
+        return freed is not None
+
+    async def _begin_anew(self, error: object) -> None:
+        """Go on in a new file; how far each sink is, is known here better than in the old one."""
+        await self._call(self._store.begin_anew, error)
+        self.top = self._store.last_id
         self._dirty.update(self.states)
 
+    async def _mend(self, error: sqlite3.Error | OSError, opened: int) -> None:
+        """Something other than a commit failed: if the file is damaged, and still the same, replace it."""
+        log.error("journal cannot be read error=%s", error)
+        task = asyncio.create_task(self._replace(error, opened), name="replace")
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
+        await asyncio.shield(task)
+        await asyncio.sleep(RETRY)
+
+    async def _replace(self, error: sqlite3.Error | OSError, opened: int) -> None:
+        async with self._lock:
+            damaged = isinstance(error, Unreachable) or (isinstance(error, sqlite3.Error) and is_damage(error))
+            if damaged and opened == self._store.openings:
+                with contextlib.suppress(sqlite3.Error, OSError):  # the next commit says it too
+                    await self._begin_anew(error)
+
     async def _keep_house(self) -> None:
-        """Fold the ledger, delete what is too old."""
+        """Fold the ledger, delete what is too old, look at what was written."""
+        self.wear.note()
         while True:
             await asyncio.sleep(HOUSEKEEPING)
-            oldest = _now_ms() - self._keep_ms
+            self.wear.note()
+            oldest, opened = _now_ms() - self._keep_ms, self._store.openings
             try:
                 await self._call(self._store.count_unsaved)
                 while await self._call(self._store.ledger.fold, self.top):
@@ -231,7 +295,41 @@ class Journal:
                     await asyncio.sleep(0)
                 await self._call(self._store.forget, oldest // HOUR_MS)
             except sqlite3.Error as error:
-                log.warning("journal housekeeping failed error=%s", error)
+                await self._mend(error, opened)
+
+    async def _bring_back(self) -> None:
+        """Bring the rows of a damaged file back, a few pages at a time, beside everything else."""
+        while True:
+            aside = self._store.salvaging
+            if aside is not None:
+                try:
+                    readings = await self._salvage(aside)
+                    log.warning("damaged journal read file=%s readings=%d", aside, readings)
+                    await self._end_salvage()
+                except (sqlite3.Error, OSError) as error:
+                    log.error("salvage failed, tried again later file=%s error=%s", aside, error)
+            await asyncio.sleep(IDLE if aside else RETRY)
+
+    async def _salvage(self, aside: Path) -> int:
+        readings = 0
+        try:
+            salvage = await asyncio.to_thread(Salvage, aside)
+            while (rows := await asyncio.to_thread(salvage.portion)) is not None:
+                readings += await self._call(self._store.take_over, rows) if rows else 0
+        except OSError as error:  # the file itself cannot be read: what came so far is what there is
+            log.error("damaged journal cannot be read file=%s error=%s", aside, error)
+        return readings
+
+    async def _end_salvage(self) -> None:
+        floor = self._store.floor
+        first, last = await self._call(self._store.end_salvage)
+        for state in self.states.values():
+            state.cursor.settle(0, first)
+            state.cursor.settle(last, floor)
+        self._dirty.update(self.states)
+        self._wake.set()
+        async with self._grown:
+            self._grown.notify_all()
 
     # --- out ----------------------------------------------------------------------------------------------------------
 
@@ -241,11 +339,20 @@ class Journal:
         While much waits, the newest rows go first and the oldest beside them in turn: see `lane`.
         """
         while True:
-            after, upto = await self._lane(sink, most_readings, only_live=only_live)
-            if after < upto:
+            opened = self._store.openings
+            try:
+                after, upto = await self._lane(sink, most_readings, only_live=only_live)
                 rows = await self._call(self._store.rows, after, upto, most_readings, most_bytes)
-                if rows:
-                    return rows
+                if not rows and after < upto and not await self._call(self._store.is_really_gone, after, upto):
+                    raise Unreachable("rows out of reach")
+            except (sqlite3.Error, OSError) as error:
+                await self._mend(error, opened)
+                continue
+            if opened != self._store.openings:
+                continue  # the rows were asked of another file
+            if rows:
+                return rows
+            if after < upto:
                 self._settle_hole(sink, after, upto)
                 continue
             async with self._grown:
@@ -267,11 +374,21 @@ class Journal:
         return chosen
 
     def _reached(self, sink: str) -> Cursor:
-        """What needs no sending: settled, or sent and not yet confirmed."""
-        return self._sent.get(sink) or self.states[sink].cursor
+        """What needs no sending: settled, or sent and not yet confirmed, or still being brought back."""
+        return self._above_floor(self._sent.get(sink) or self.states[sink].cursor)
+
+    def _above_floor(self, cursor: Cursor) -> Cursor:
+        """Without the rows of a damaged file that are still being brought back."""
+        if not (floor := self._store.floor):
+            return cursor
+        visible = Cursor(cursor.low, list(cursor.ranges))
+        visible.settle(0, floor)
+        return visible
 
     def sent(self, sink: str, rows: Sequence[Row]) -> None:
         """Rows that `sink` has taken but may still lose: not settled, and not to be sent again for now."""
+        if self._is_stale(rows):
+            return
         cursor = self._sent.get(sink)
         if cursor is None:
             known = self.states[sink].cursor
@@ -292,6 +409,9 @@ class Journal:
 
     def settle(self, sink: str, rows: Sequence[Row], settled: Settled) -> None:
         """Record that `sink` is done with `rows`; saved with the next commit."""
+        if self._is_stale(rows):
+            self.unsend(sink)
+            return  # they were thinned meanwhile, and counted as such: what is left of them goes out again
         state = self.states[sink]
         for row in rows:
             state.cursor.settle(row.after, row.id)
@@ -302,6 +422,11 @@ class Journal:
             state.words = settled.held[-1].words
         self._pending.held.extend(settled.held)
         self._touch(sink)
+
+    def _is_stale(self, rows: Sequence[Row]) -> bool:
+        return any(
+            freed.after < row.id <= freed.upto and row.after != freed.after for freed in self._rewritten for row in rows
+        )
 
     def _touch(self, sink: str) -> None:
         self._dirty.add(sink)
@@ -324,11 +449,26 @@ class Journal:
 
     def waiting(self, sink: str) -> int:
         """Readings on disk that are still to be sent to `sink`."""
-        return self._reached(sink).waiting(self.top)
+        return self._readings_beyond(self._reached(sink))
 
     def unconfirmed(self, sink: str) -> int:
         """Readings that `sink` has taken and may still lose."""
-        return max(0, self.states[sink].cursor.waiting(self.top) - self.waiting(sink))
+        settled = self._above_floor(self.states[sink].cursor)
+        return max(0, self._readings_beyond(settled) - self.waiting(sink))
+
+    def _readings_beyond(self, cursor: Cursor) -> int:
+        gaps = cursor.gaps(self.top)
+        return sum(upto - after - self._store.holes.between(after, upto) for after, upto in gaps)
+
+    @property
+    def window(self) -> float:
+        """Seconds between commits at most, as the write budget allows."""
+        return max(self._window, self.wear.window)
+
+    @property
+    def salvaging(self) -> Path | None:
+        """The damaged journal whose readings are being brought back."""
+        return self._store.salvaging
 
     @property
     def pending(self) -> int:
@@ -361,7 +501,13 @@ class Journal:
         return await self._call(self._store.whole_ledger, since_hour)
 
     async def _call(self, work: Callable[..., T], *arguments: object) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, work, *arguments)
+        loop = asyncio.get_running_loop()
+        try:
+            return await loop.run_in_executor(self._thread, work, *arguments)
+        except TypeError as error:
+            if await loop.run_in_executor(self._thread, self._store.has_strange_values):
+                raise Unreachable(str(error)) from error
+            raise
 
 
 async def _set_within(event: asyncio.Event, seconds: float) -> bool:
@@ -419,7 +565,7 @@ def _states(store: Store, sinks: Mapping[str, tuple[str, ...]]) -> dict[str, Sin
         while store.ledger.fold(store.last_id):  # what was settled so far counts by the old choice
             pass
     first = store.first_after(0)
-    start = first[0] if first else store.last_id
+    start = 0 if store.floor else first[0] if first else store.last_id
     states: dict[str, SinkState] = {}
     for name, only in sinks.items():
         state = kept.get(name) or SinkState(cursor=Cursor(low=start))

@@ -7,6 +7,7 @@ once, and deleted only afterwards.
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -15,7 +16,11 @@ import msgspec
 from isal import igzip
 
 from drivers.reading import NOT_READ, Readings
+from edge_agent.body import DAMAGED, unpack
 from edge_agent.cursor import Cursor
+from edge_agent.lines import Line, parse
+
+log = logging.getLogger("edge.journal")
 
 HOUR_MS = 3_600_000
 
@@ -80,6 +85,14 @@ def pack_state(state: SinkState) -> bytes:
     return _encode(state)
 
 
+def counted(lines: Iterable[Line]) -> list[Tally]:
+    """The counts of lines whose readings nobody else has counted."""
+    counts: Counter[Key] = Counter()
+    for line in lines:
+        counts[line.time // HOUR_MS, line.device, line.measurement] += len(line.fields)
+    return [Tally(*key, expected=n, read=n, stored=n, rejected={}) for key, n in counts.items()]
+
+
 def tally(readings: Iterable[Readings]) -> dict[Key, Tally]:
     """Counts per hour, device and measurement. Not read: no answer came. Rejected: read, but nothing decodable."""
     found: dict[Key, Tally] = {}
@@ -131,6 +144,8 @@ class Ledger:
     def __init__(self, db: sqlite3.Connection) -> None:
         """Use `db`, whose tables are there."""
         self._db = db
+        self.paused = False
+        """True while rows are still being brought back from a damaged file: they must be counted in their order."""
 
     def folded(self) -> int:
         """Rows up to this one are in the ledger."""
@@ -140,7 +155,7 @@ class Ledger:
     def sinks(self) -> list[tuple[str, SinkState, int]]:
         """Name, state and mark (folded up to this row) of each sink ever configured."""
         rows = self._db.execute("SELECT id, state, folded FROM sinks").fetchall()
-        return [(name, _state(state), folded) for name, state, folded in rows]
+        return [(name, _state_or_new(name, state), folded) for name, state, folded in rows]
 
     def count(self, tallies: Iterable[Tally]) -> None:
         """Add counts that belong to no row."""
@@ -155,6 +170,8 @@ class Ledger:
 
         The number of rows folded; 0: the ledger is complete.
         """
+        if self.paused:
+            return 0
         counts: Counter[Key] = Counter()
         rows = list(self._sides(self.folded(), last_id, most))
         for _, side in rows:
@@ -198,9 +215,9 @@ class Ledger:
         Complete only once `fold` has returned 0.
         """
         counts: Counter[Key] = Counter()
-        for name, state, _ in self.sinks():
+        for name, state, mark in self.sinks():
             for after, upto in state.cursor.ranges:
-                for id_, side in self._sides(after, upto, -1):
+                for id_, side in self._sides(max(after, mark), upto, -1):
                     _add_settled(counts, name, state, side)
                     self._add_held(counts, name, id_)
         for hour, device, name, n in self._db.execute("SELECT * FROM ledger WHERE hour >= ?", (since_hour,)):
@@ -214,7 +231,28 @@ class Ledger:
     def _sides(self, after: int, upto: int, most: int) -> Iterator[tuple[int, Side]]:
         query = "SELECT id, side FROM blobs WHERE id > ? AND id <= ? ORDER BY id LIMIT ?"
         for id_, side in self._db.execute(query, (after, upto, most)):
-            yield id_, unpack_side(side)
+            yield id_, self._side(id_, side)
+
+    def _side(self, id_: int, packed: bytes) -> Side:
+        """The counts of a row; where they are damaged, what can be counted in its lines."""
+        try:
+            return unpack_side(packed)
+        except DAMAGED as error:
+            log.error("counts of a journal row damaged row=%d error=%s", id_, error)
+        (body,) = self._db.execute("SELECT body FROM blobs WHERE id = ?", (id_,)).fetchone()
+        try:
+            return Side(counted(parse(unpack(body))), [], [])
+        except DAMAGED:
+            return Side([], [], [])
+
+
+def _state_or_new(name: str, packed: bytes) -> SinkState:
+    """A sink's state; one that cannot be read any more lets the sink begin anew, which loses nothing."""
+    try:
+        return _state(packed)
+    except msgspec.MsgspecError as error:
+        log.error("state of a sink damaged sink=%s error=%s", name, error)
+        return SinkState()
 
 
 def _add_tally(counts: Counter[Key], count: Tally) -> None:

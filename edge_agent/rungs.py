@@ -241,11 +241,12 @@ class DatabaseRungs:
         return holds("not_read_back" if self._copies is None else "read_back")
 
     async def _write(self, stamp: int) -> None:
+        from edge_agent.body import pack
         from edge_agent.influx_setup import PROBE
         from edge_agent.lines import escape_tag
+        from edge_agent.rows import Row
         from edge_agent.sinks import SinkDown, TooLarge
         from edge_agent.sinks.influx import InfluxSink
-        from edge_agent.store import Row, pack
 
         line = f"{PROBE},site={escape_tag(self._site)},sensor=edge-net ok=1 {stamp}\n"
         sink = InfluxSink(self._id, self._influx)

@@ -14,7 +14,7 @@ from edge_agent import __version__
 from edge_agent.board import Counts, counts
 from edge_agent.delivery import SinkNow
 from edge_agent.findings import Finding, verdict_of
-from edge_agent.store import Stat
+from edge_agent.rows import Stat
 from edge_agent.text import Text, texts
 
 if TYPE_CHECKING:
@@ -99,6 +99,12 @@ class JournalStat(msgspec.Struct, frozen=True):
     quarantined: int
     thinned: int
     damaged_files: int
+    written_per_day: int | None = None
+    """Bytes a day at the pace of the last hour; None: not known yet."""
+    daily_writes: int = 0
+    """What it should be at most."""
+    commit_window: float = 0.0
+    """Seconds that a reading waits for its commit, at most."""
 
 
 class LedgerRow(msgspec.Struct, frozen=True):
@@ -114,6 +120,8 @@ class LedgerRow(msgspec.Struct, frozen=True):
     quarantined: int
     thinned: int
     rejected: dict[str, int]
+    thinned_for: dict[str, int] = {}
+    """Of the thinned ones: by sink, those that it had not yet had."""
 
 
 async def status(app: App) -> Status:
@@ -215,6 +223,9 @@ def _journal_troubles(app: App, stat: Stat) -> list[Trouble]:
     if stat.damaged_files:
         facts: Facts = {"count": stat.damaged_files, "folder": str(app.config.state)}
         found.append(Trouble("journal_damaged", "journal", time.time(), facts))
+    if app.journal.salvaging is not None:
+        facts = {"file": str(app.journal.salvaging)}
+        found.append(Trouble("journal_salvaging", "journal", time.time(), facts))
     if stat.thinned:
         found.append(Trouble("readings_thinned", "journal", time.time(), {"count": stat.thinned}))
     return found
@@ -250,6 +261,9 @@ async def journal_stat(app: App) -> JournalStat:
         quarantined=stat.quarantined,
         thinned=stat.thinned,
         damaged_files=stat.damaged_files,
+        written_per_day=app.journal.wear.per_day,
+        daily_writes=app.journal.wear.budget,
+        commit_window=app.journal.window,
     )
 
 
@@ -260,7 +274,7 @@ async def ledger(app: App, since_hour: int) -> list[LedgerRow]:
 
 
 def _ledger_row(hour: int, device: str, row: Mapping[str, int]) -> LedgerRow:
-    by: dict[str, dict[str, int]] = {"delivered": {}, "excluded": {}, "rejected": {}}
+    by: dict[str, dict[str, int]] = {"delivered": {}, "excluded": {}, "rejected": {}, "thinned": {}}
     for name, n in row.items():
         kind, _, of = name.partition(":")
         if of:
@@ -276,6 +290,7 @@ def _ledger_row(hour: int, device: str, row: Mapping[str, int]) -> LedgerRow:
         quarantined=row.get("quarantined", 0),
         thinned=row.get("thinned", 0),
         rejected=by["rejected"],
+        thinned_for=by["thinned"],
     )
 
 

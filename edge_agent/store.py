@@ -2,198 +2,141 @@
 
 A row's id is the sequence number of its last reading, so that how much waits is a subtraction and never a count.
 WAL with synchronous=FULL: what `commit` has returned survives a power cut. The ledger is folded from the rows' own
-counts later, in bulk; a row is deleted only after it was folded.
+counts later, in bulk; a row is deleted only after it was folded. Whatever is in the file, it opens: what is damaged is
+set aside and brought back beside the running agent.
 """
 
 from __future__ import annotations
 
 import logging
+import os
 import sqlite3
 import time
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import takewhile
 from pathlib import Path
 
 import msgspec
-from isal import igzip, isal_zlib
 
-from drivers.reading import Readings
-from edge_agent.ledger import (
-    Key,
-    Ledger,
-    Side,
-    SinkState,
-    Tally,
-    add_to,
-    merge,
-    pack_side,
-    tally,
-    unpack_side,
-)
+from edge_agent.body import DAMAGED, pack, unpack
+from edge_agent.ledger import Key, Ledger, Side, SinkState, Tally, merge, pack_side, tally, unpack_side
 from edge_agent.lines import Encoder, stamp_of
+from edge_agent.room import Freed, Holes, Room
+from edge_agent.rows import Group, Held, Row, Stat
+from edge_agent.salvage import (
+    Stored,
+    Tail,
+    aside_files,
+    believed,
+    broken_tail,
+    copy_aside,
+    next_number,
+    set_aside,
+    take_small_tables,
+)
+from edge_agent.schema import PAGE, checksum, connect, has_strange_values, is_damage, migrate
+from edge_agent.thin import DEFAULT, Policy
 
 log = logging.getLogger("edge.journal")
 
-SCHEMA_VERSION = 1
-PAGE = 4096
-DAMAGED: tuple[type[Exception], ...] = (ValueError, EOFError, OSError, isal_zlib.error)  # type: ignore[assignment]  # isal: no class
-"""What unpacking a damaged row raises."""
 MOST_HELD = 10_000
 """Refused readings kept for each sink; the oldest make room."""
 SPARE = 1024
 """Pages beyond the limit that making room may use: it writes to the ledger before it can delete."""
-
-_SCHEMA = """
-CREATE TABLE meta(key TEXT PRIMARY KEY, value) WITHOUT ROWID;
-CREATE TABLE boots(id INTEGER PRIMARY KEY, boot TEXT UNIQUE NOT NULL);
-CREATE TABLE blobs(
-    id INTEGER PRIMARY KEY AUTOINCREMENT,  -- sequence number of the row's last reading, never given twice
-    readings INTEGER NOT NULL,
-    first_ms INTEGER NOT NULL,
-    last_ms INTEGER NOT NULL,
-    committed_ms INTEGER NOT NULL,
-    boot INTEGER NOT NULL,
-    side BLOB NOT NULL,                    -- Side, msgpack, compressed
-    body BLOB NOT NULL);                   -- line protocol, one gzip member
-CREATE TABLE sinks(id TEXT PRIMARY KEY, state BLOB NOT NULL, folded INTEGER NOT NULL) WITHOUT ROWID;
-CREATE TABLE ledger(hour INTEGER, device TEXT, name TEXT, n INTEGER NOT NULL,
-    PRIMARY KEY(hour, device, name)) WITHOUT ROWID;
-CREATE TABLE quarantine(
-    id INTEGER PRIMARY KEY AUTOINCREMENT, sink TEXT NOT NULL, blob INTEGER NOT NULL, sequence INTEGER NOT NULL,
-    device TEXT NOT NULL, measurement TEXT NOT NULL, hour INTEGER NOT NULL, line TEXT NOT NULL, words TEXT NOT NULL,
-    at_ms INTEGER NOT NULL, UNIQUE(sink, sequence));
-CREATE INDEX quarantine_blob ON quarantine(blob);
-"""
-
-
-class NewerJournal(Exception):
-    """The journal was written by a later version of the program, which must not be guessed at."""
-
-
-class Row(msgspec.Struct, frozen=True):
-    """One commit."""
-
-    id: int
-    readings: int
-    committed_ms: int
-    body: bytes
-
-    @property
-    def after(self) -> int:
-        """The sequence number before its first reading."""
-        return self.id - self.readings
-
-
-class Held(msgspec.Struct, frozen=True):
-    """One reading that a sink refused."""
-
-    sink: str
-    blob: int
-    sequence: int
-    device: str
-    measurement: str
-    hour: int
-    line: str
-    words: str
-
-
-class Stat(msgspec.Struct, frozen=True):
-    """The journal in numbers."""
-
-    last_id: int
-    readings: int
-    first_ms: int | None
-    last_ms: int | None
-    bytes: int
-    quarantined: int
-    thinned: int
-    damaged_files: int
-
-
-class Group:
-    """What goes into one commit: readings with their counts, and what sinks have settled."""
-
-    def __init__(self) -> None:
-        """Begin empty."""
-        self.readings: list[Readings] = []
-        self.silent: dict[Key, Tally] = {}
-        """Counts of readings without any value: nothing of them but the counts is stored."""
-        self.points = 0
-        """Values that wait, which is what the memory bound counts."""
-        self.states: dict[str, bytes] = {}
-        """Packed state of each sink that settled something."""
-        self.held: list[Held] = []
-
-    def add(self, readings: Readings) -> None:
-        """Put one instant of a source in."""
-        values = len(readings.values)
-        if readings.faults and (values := values - readings.values.count(None)) == 0:
-            add_to(self.silent, readings)
-            return
-        self.readings.append(readings)
-        self.points += values
-
-    def extend(self, later: Group) -> None:
-        """Put another group behind this one."""
-        self.readings.extend(later.readings)
-        merge(self.silent, later.silent)
-        self.points += later.points
-        self.states |= later.states
-        self.held.extend(later.held)
+UNREADABLE = frozenset({sqlite3.SQLITE_IOERR_READ, sqlite3.SQLITE_IOERR_SHORT_READ, sqlite3.SQLITE_IOERR_CORRUPTFS})
+"""Places of the card that cannot be read any more: as good as damaged, if it happens twice."""
 
 
 class Store:
     """The database file. All of it belongs to one thread."""
 
-    def __init__(self, path: Path, site: str, boot: str, max_bytes: int) -> None:
+    def __init__(self, path: Path, site: str, boot: str, max_bytes: int, policy: Policy = DEFAULT) -> None:
         """Open `path`, made where absent; a damaged file is set aside and a new one begun.
 
         Raises NewerJournal, OSError or sqlite3.OperationalError (folder not writable, disk full).
         """
         self.path = path
         self.max_bytes = max_bytes
+        self.policy = policy
+        self._site = site
         self._encoder = Encoder(site)
         self._boot_id = boot
         self._unsaved: dict[Key, Tally] = {}
-        try:
-            self._open()
-        except sqlite3.DatabaseError as error:
-            if isinstance(error, sqlite3.OperationalError):
-                raise
-            self._set_aside(error)
-            self._open()
+        self.openings = 0
+        """Another one for each file that was opened, and while one is being opened."""
+        self.last_id = 0
+        self.salvaging: Path | None = None
+        """The damaged journal whose rows are still being brought back."""
+        self.floor = 0
+        """While they are: sequence numbers up to this one are not sent yet."""
+        self._open_anyhow()
 
     # --- opening and closing ------------------------------------------------------------------------------------------
 
+    def _open_anyhow(self) -> None:
+        """Open the file, whatever is in it. Raises what the disk or the folder is at fault for."""
+        for again in (False, True):
+            try:
+                return self._open()
+            except (*DAMAGED, TypeError) as error:
+                return self.begin_anew(error)
+            except sqlite3.Error as error:
+                unreadable = getattr(error, "sqlite_errorcode", None) in UNREADABLE
+                if self._is_damage(error) or (unreadable and again):
+                    return self.begin_anew(error)
+                if again or not unreadable:
+                    raise
+        return None
+
+    def _is_damage(self, error: sqlite3.Error) -> bool:
+        """True where the content is at fault: a file that calls itself read-only on a disk that is not is so too."""
+        if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_READONLY:
+            return self.path.exists() and all(os.access(p, os.W_OK) for p in (self.path, self.path.parent))
+        return is_damage(error)
+
     def _open(self) -> None:
-        self._db = _connect(self.path)
-        version = self._db.execute("PRAGMA user_version").fetchone()[0]
-        if version > SCHEMA_VERSION:
+        self.openings += 1
+        tail = broken_tail(self.path)
+        self._db = connect(self.path)
+        try:
+            migrate(self._db)
+            self._limit_pages()
+            self.ledger = Ledger(self._db)
+            self.holes = Holes(self._db)
+            self.room = Room(self._db, self.ledger, self.holes, self._site)
+            self._salvage_goes_on()
+            self._read_numbers()
+            if tail is not None:
+                self._take_tail(tail)
+            self._boot = self._known_boot()
+            self._probe()
+            self.openings += 1
+        except BaseException:
             self._db.close()
-            raise NewerJournal(f"schema {version}, this program knows {SCHEMA_VERSION}")
-        if version == 0:
-            self._db.executescript(f"BEGIN;{_SCHEMA}PRAGMA user_version={SCHEMA_VERSION};COMMIT;")
-        self._limit_pages()
-        self.ledger = Ledger(self._db)
-        self.last_id = self._sequence()
+            raise
+
+    def _read_numbers(self) -> None:
+        known = (
+            self._one("SELECT seq FROM sqlite_sequence WHERE name = 'blobs'"),
+            self._one("SELECT max(id) FROM blobs"),
+        )
+        self.last_id = max(number or 0 for number in known)
         self.last_ms = self._one("SELECT last_ms FROM blobs ORDER BY id DESC LIMIT 1") or 0
-        self._thinned = self._meta("thinned") or 0
+
+    def _known_boot(self) -> int:
         with self._db:
             self._db.execute("INSERT OR IGNORE INTO boots(boot) VALUES (?)", (self._boot_id,))
-        self._boot = self._one("SELECT id FROM boots WHERE boot = ?", self._boot_id)
+        return self._one("SELECT id FROM boots WHERE boot = ?", self._boot_id) or 0
+
+    def _probe(self) -> None:
+        """Touch every table that a start reads, so that damage there is found here."""
+        self.states()
+        self.stat()
+        self.last_stamps()
+        self._db.execute("SELECT * FROM ledger LIMIT 1").fetchone()
 
     def _limit_pages(self, spare: int = 0) -> None:
         """Keep SQLite itself from filling the disk: a database that met a full disk cannot even delete."""
         self._db.execute(f"PRAGMA max_page_count={max(256, self.max_bytes // PAGE) + spare}")
-
-    def _set_aside(self, error: sqlite3.DatabaseError) -> None:
-        stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
-        for suffix in ("", "-wal", "-shm"):
-            damaged = self.path.with_name(self.path.name + suffix)
-            if damaged.exists():
-                damaged.rename(damaged.with_name(f"{self.path.name}.damaged-{stamp}{suffix}"))
-        log.error("journal damaged, set aside file=%s error=%s", self.path, error)
 
     def reopen(self) -> None:
         """Close and open again after an I/O error: a handle whose sync failed is never synced again."""
@@ -202,7 +145,7 @@ class Store:
         try:
             self._open()
         finally:
-            self.last_id = kept
+            self.last_id = max(kept, self.floor)
 
     def close(self) -> None:
         """Save what is counted, then close."""
@@ -210,6 +153,112 @@ class Store:
             self.count_unsaved()
         finally:
             self._db.close()
+
+    # --- damage -------------------------------------------------------------------------------------------------------
+
+    def begin_anew(self, why: object) -> None:
+        """Set the file aside and begin a new one, whose numbers go on above the old one's.
+
+        What is small is taken over at once, the readings later: see `salvaging`. Raises OSError, sqlite3.Error.
+        """
+        if hasattr(self, "_db"):
+            self._db.close()
+        number = next_number(self.path, self.last_id)
+        aside = set_aside(self.path, why)
+        db = connect(self.path)
+        migrate(db)
+        with db:
+            if not take_small_tables(aside, db):
+                for table in ("sinks", "ledger", "quarantine", "boots", "holes"):
+                    db.execute(f"DELETE FROM {table}")
+            notes = [("salvaging", aside.name), ("floor", number)]
+            db.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", notes)
+            db.execute("INSERT OR REPLACE INTO sqlite_sequence(name, seq) VALUES ('blobs', ?)", (number,))
+        db.close()
+        self._open()
+
+    def _salvage_goes_on(self) -> None:
+        name = self._db.execute("SELECT value FROM meta WHERE key = 'salvaging'").fetchone()
+        self.salvaging = self.path.with_name(name[0]) if name else None
+        self.floor = (self._meta("floor") or 0) if name else 0
+        self.ledger.paused = name is not None
+
+    def take_over(self, rows: Sequence[Stored]) -> int:
+        """Put rows of the damaged file in, those that are not there yet; how many readings."""
+        taken = 0
+        with self._db:
+            for row in rows:
+                if row.id <= self.floor and not self._overlaps(row):
+                    self._insert_row(row)
+                    taken += row.readings
+        return taken
+
+    def _overlaps(self, row: Stored) -> bool:
+        query = "SELECT id - coalesce(span, readings) FROM blobs WHERE id > ? ORDER BY id LIMIT 1"
+        following = self._one(query, row.after)
+        return following is not None and following < row.id
+
+    def end_salvage(self) -> tuple[int, int]:
+        """All is back; (first, last) sequence numbers that came: what is between `last` and the floor never was."""
+        with self._db:
+            first = self._one("SELECT id - coalesce(span, readings) FROM blobs WHERE id <= ? ORDER BY id", self.floor)
+            last = self._one("SELECT max(id) FROM blobs WHERE id <= ?", self.floor)
+            kept = self._one("SELECT sum(readings) FROM blobs WHERE id <= ?", self.floor)
+            span = (self.floor if first is None else first, last or 0)
+            self._db.execute("DELETE FROM holes WHERE upto <= ?", (self.floor,))
+            self.holes.note(self.floor - 1, self.floor, self.floor - span[0] - (kept or 0))
+            self._db.execute("DELETE FROM meta WHERE key IN ('salvaging', 'floor')")
+        self.holes.read()
+        self._salvage_goes_on()
+        return span
+
+    def _take_tail(self, tail: Tail) -> None:
+        """Put the commits in that stand behind a damaged place of the WAL."""
+        rows = tail.rows(self.path, self.last_id)
+        if tail.is_damage and rows:
+            copy_aside(self.path, tail.content)
+        with self._db:
+            for row in rows:
+                self._insert_row(row)
+                self.holes.note(self.last_id, row.id, row.after - self.last_id)
+                self.last_id = row.id
+        self.holes.read()
+
+    def is_really_gone(self, after: int, upto: int) -> bool:
+        """True where no row in (after, upto] is there, and not only out of reach behind a damaged page."""
+        if self.holes.between(after, upto) >= upto - after:
+            return True
+        sound = bool(self._db.execute("PRAGMA quick_check(1)").fetchone() == ("ok",))
+        if sound:
+            with self._db:
+                self.holes.note(after, upto, upto - after)
+            self.holes.read()
+        return sound
+
+    def has_strange_values(self) -> bool:
+        """True where a value has a type that was never written."""
+        return has_strange_values(self._db)
+
+    def _insert_row(self, row: Stored) -> None:
+        self._db.execute("INSERT INTO blobs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", msgspec.structs.astuple(row))
+
+    def _drop_damaged(self, id_: int) -> None:
+        """A row whose body cannot be unpacked any more: kept in a file of its own, and gone from the journal."""
+        query = (
+            "SELECT id, readings, first_ms, last_ms, committed_ms, boot, side, body, span, crc FROM blobs WHERE id = ?"
+        )
+        row = Stored(*self._db.execute(query, (id_,)).fetchone())
+        mended = believed(msgspec.convert(row, type=Stored, from_attributes=True))
+        with self._db:
+            if mended is None:
+                with self.path.with_name(f"{self.path.name}.damaged-rows").open("ab") as file:
+                    file.write(msgspec.msgpack.encode(row))
+                self.holes.note(row.after, row.id, row.id - row.after)
+                self._db.execute("DELETE FROM blobs WHERE id = ?", (id_,))
+            else:
+                self._db.execute("UPDATE blobs SET crc = ? WHERE id = ?", (mended.crc, id_))
+        self.holes.read()
+        log.error("journal row damaged row=%d readings=%d lost=%s", id_, row.readings, mended is None)
 
     # --- writing ------------------------------------------------------------------------------------------------------
 
@@ -238,19 +287,12 @@ class Store:
         times = [readings.time for readings in kept]
         # A commit whose sync failed may be there all the same after the file was opened anew: it is this one.
         self._db.execute("DELETE FROM blobs WHERE id > ?", (self.last_id,))
-        self._db.execute(
-            "INSERT INTO blobs VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                self.last_id + stored,
-                stored,
-                min(times),
-                max(*times, self.last_ms),
-                _now_ms(),
-                self._boot,
-                pack_side(side),
-                pack(text),
-            ),
-        )
+        self._put_row(stored, (min(times), max(*times, self.last_ms)), side, pack(text))
+
+    def _put_row(self, readings: int, span_ms: tuple[int, int], side: Side, body: bytes) -> None:
+        id_, now = self.last_id + readings, _now_ms()
+        crc = checksum(id_, readings, None, body)
+        self._insert_row(Stored(id_, readings, *span_ms, now, self._boot, pack_side(side), body, None, crc))
 
     def _save_states(self, states: Mapping[str, bytes], held: Sequence[Held]) -> None:
         self._db.executemany(
@@ -288,28 +330,42 @@ class Store:
     # --- reading ------------------------------------------------------------------------------------------------------
 
     def rows(self, after: int, upto: int, most_readings: int, most_bytes: int) -> list[Row]:
-        """Rows in (after, upto], oldest first, until a limit is passed; at least one where there is one."""
+        """Rows in (after, upto], oldest first, until a limit is passed; at least one where there is one.
+
+        Each is compared with its checksum first; a damaged one is not among them.
+        """
+        while True:
+            found, damaged = self._whole_rows(after, upto, most_readings, most_bytes)
+            if damaged is not None:
+                self._drop_damaged(damaged)
+            if found or damaged is None:
+                return found
+
+    def _whole_rows(self, after: int, upto: int, most_readings: int, most_bytes: int) -> tuple[list[Row], int | None]:
+        """Rows up to a limit or to the first damaged one, and that one's id."""
         found: list[Row] = []
         readings = size = 0
-        query = "SELECT id, readings, committed_ms, body FROM blobs WHERE id > ? AND id <= ? ORDER BY id"
-        for values in self._db.execute(query, (after, upto)):
+        query = "SELECT id, readings, committed_ms, body, span, crc FROM blobs WHERE id > ? AND id <= ? ORDER BY id"
+        for *values, crc in self._db.execute(query, (after, upto)):
             row = Row(*values)
+            if crc is not None and crc != checksum(row.id, row.readings, row.span, row.body):
+                return found, row.id
             readings += row.readings
             size += len(row.body)
             if found and (readings > most_readings or size > most_bytes):
                 break
             found.append(row)
-        return found
+        return found, None
 
     def first_after(self, sequence: int) -> tuple[int, int] | None:
         """(sequence number before it, time of commit in ms) of the first row above `sequence`."""
-        query = "SELECT id - readings, committed_ms FROM blobs WHERE id > ? ORDER BY id LIMIT 1"
+        query = "SELECT id - coalesce(span, readings), committed_ms FROM blobs WHERE id > ? ORDER BY id LIMIT 1"
         found = self._db.execute(query, (sequence,)).fetchone()
         return (found[0], found[1]) if found else None
 
     def newest(self, since_ms: int, most: int = 100) -> int:
         """The sequence number before the oldest of the last `most` rows that was committed since `since_ms`."""
-        query = "SELECT id - readings, committed_ms FROM blobs ORDER BY id DESC LIMIT ?"
+        query = "SELECT id - coalesce(span, readings), committed_ms FROM blobs ORDER BY id DESC LIMIT ?"
         fresh = [after for after, committed in self._db.execute(query, (most,)) if committed >= since_ms]
         return fresh[-1] if fresh else self.last_id
 
@@ -339,62 +395,42 @@ class Store:
 
     def stat(self) -> Stat:
         """The journal in numbers; of the blobs none is counted."""
-        folder, damaged = self.path.parent, f"{self.path.name}.damaged-*"
+        files = self.path.parent.glob(self.path.name + "*")
         first = self.first_after(0)
         return Stat(
             last_id=self.last_id,
-            readings=self.last_id - first[0] if first else 0,
+            readings=self._readings_since(first[0]) if first else 0,
             first_ms=self._one("SELECT first_ms FROM blobs ORDER BY id LIMIT 1"),
             last_ms=self._one("SELECT last_ms FROM blobs ORDER BY id DESC LIMIT 1"),
-            bytes=sum(p.stat().st_size for p in folder.glob(self.path.name + "*") if "damaged" not in p.name),
+            bytes=sum(p.stat().st_size for p in files if "damaged" not in p.name),
             quarantined=self._one("SELECT count(*) FROM quarantine") or 0,
-            thinned=self._thinned,
-            damaged_files=len({p.name.removesuffix("-wal").removesuffix("-shm") for p in folder.glob(damaged)}),
+            thinned=self._meta("thinned") or 0,
+            damaged_files=len(aside_files(self.path)),
         )
+
+    def _readings_since(self, after: int) -> int:
+        """Readings on disk above `after`; of rows that are still being brought back, none."""
+        start = max(after, self.floor)
+        return self.last_id - start - self.holes.between(start, self.last_id)
 
     # --- making room --------------------------------------------------------------------------------------------------
 
-    def trim(self, older_than_ms: int, sinks: Iterable[str], most: int = 500) -> int:
-        """Delete up to `most` rows that all `sinks` have settled and that are older than the limit; how many it was."""
-        self.ledger.fold(self.last_id)
-        marks = {name: mark for name, _, mark in self.ledger.sinks()}
-        upto = min([self.ledger.folded(), *(marks.get(name, 0) for name in sinks)])
-        query = "SELECT id, committed_ms FROM blobs WHERE id <= ? ORDER BY id LIMIT ?"
-        rows = self._db.execute(query, (upto, most)).fetchall()
-        old = [id_ for id_, _ in takewhile(lambda row: row[1] < older_than_ms, rows)]
-        with self._db:
-            self._db.execute("DELETE FROM blobs WHERE id <= ?", (old[-1] if old else 0,))
-        return len(old)
+    def trim(self, older_than_ms: int, sinks: Iterable[str]) -> int:
+        """Delete some rows that all `sinks` have settled and that are older than the limit; how many it was."""
+        return self.room.trim(older_than_ms, sinks, self.last_id)
 
-    def make_room(self, sinks: Iterable[str], gap: int) -> int:
-        """The file is at its limit: delivered history goes first; if there is none, the oldest readings are given up.
+    def make_room(self, states: Mapping[str, SinkState]) -> Freed | None:
+        """The file is at its limit: delivered history goes first; if there is none, the oldest readings are thinned.
 
-        `gap`: the end of the oldest gap of any sink. Returns the sequence number up to which readings were given up, 0
-        for none.
+        None: there is nothing to free.
         """
         self._limit_pages(SPARE)
         try:
-            return 0 if self.trim(_now_ms() + 1, sinks) else self._thin(gap)
+            if self.trim(_now_ms() + 1, states):
+                return Freed(0, 0, 0)
+            return self.room.thin(states, self.last_id, self.policy)
         finally:
             self._limit_pages()
-
-    def _thin(self, gap: int, most: int = 500) -> int:
-        while self.ledger.fold(self.last_id):
-            pass
-        query = "SELECT id FROM blobs WHERE id <= ? ORDER BY id LIMIT ?"
-        rows = [id_ for (id_,) in self._db.execute(query, (gap, most))]
-        counts: Counter[Key] = Counter()
-        for id_ in rows:
-            for count in self.side(id_).tallies:
-                counts[count.hour, count.device, "thinned"] += count.stored
-        gone = sum(counts.values())
-        with self._db:
-            self.ledger.add(counts)
-            self._set_meta("thinned", self._thinned + gone)
-            self._db.execute("DELETE FROM blobs WHERE id <= ?", (rows[-1] if rows else 0,))
-        self._thinned += gone
-        log.error("journal full, readings given up rows=%d readings=%d", len(rows), gone)
-        return rows[-1] if rows else 0
 
     def forget(self, before_hour: int) -> None:
         """Delete the ledger of the hours (since 1970) before this one."""
@@ -403,37 +439,12 @@ class Store:
 
     # --- small ones ---------------------------------------------------------------------------------------------------
 
-    def _sequence(self) -> int:
-        return self._one("SELECT seq FROM sqlite_sequence WHERE name = 'blobs'") or 0
-
     def _one(self, query: str, *values: object) -> int | None:
         found = self._db.execute(query, values).fetchone()
         return found[0] if found else None
 
     def _meta(self, key: str) -> int | None:
         return self._one("SELECT value FROM meta WHERE key = ?", key)
-
-    def _set_meta(self, key: str, value: int) -> None:
-        self._db.execute("INSERT INTO meta VALUES (?1, ?2) ON CONFLICT(key) DO UPDATE SET value = ?2", (key, value))
-
-
-def pack(text: str) -> bytes:
-    """Lines as one gzip member: the level costs 0.05 us a reading, a tenth of zlib's fastest."""
-    return bytes(igzip.compress(text.encode(errors="replace"), 2))
-
-
-def unpack(body: bytes) -> str:
-    """Lines of one gzip member."""
-    return igzip.decompress(body).decode()  # type: ignore[no-untyped-call, no-any-return]  # isal ships no types
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, timeout=10, check_same_thread=False)
-    connection.execute(f"PRAGMA page_size={PAGE}")
-    connection.execute("PRAGMA journal_mode=WAL")
-    connection.execute("PRAGMA synchronous=FULL")
-    connection.execute("PRAGMA wal_autocheckpoint=100")
-    return connection
 
 
 def _now_ms() -> int:

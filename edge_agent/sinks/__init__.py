@@ -8,7 +8,7 @@ from typing import Protocol
 import msgspec
 
 from edge_agent.journal import Settled
-from edge_agent.store import Row
+from edge_agent.rows import Row
 
 
 class SinkDown(Exception):

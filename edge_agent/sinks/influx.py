@@ -20,12 +20,13 @@ import aiohttp
 import msgspec
 
 from drivers.marked import Secret, SecretMissing
+from edge_agent.body import pack, unpack
 from edge_agent.journal import Settled
 from edge_agent.ledger import HOUR_MS
 from edge_agent.lines import Line, join, measurement_of, parse
+from edge_agent.rows import Held, Row
 from edge_agent.sinks import Life, SinkDown, TooLarge, victoria
 from edge_agent.sinks.isolate import isolate
-from edge_agent.store import Held, Row, pack, unpack
 
 if TYPE_CHECKING:
     from edge_agent.config import Influx

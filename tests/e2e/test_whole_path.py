@@ -7,9 +7,9 @@ import sqlite3
 import time
 from pathlib import Path
 
+from edge_agent.body import unpack
 from edge_agent.demo_servers import InfluxDB, Mosquitto, VictoriaMetrics, wait_until
 from edge_agent.lines import parse
-from edge_agent.store import unpack
 from tests.e2e.box import Box, descriptors, sinks
 
 ROUNDS = 20

@@ -16,10 +16,11 @@ from edge_agent.config import Influx
 from edge_agent.delivery import LEAST_BYTES, Pace, SinkNow, forward
 from edge_agent.demo_servers import VictoriaMetrics
 from edge_agent.journal import Journal, Settled
+from edge_agent.rows import Group, Row
 from edge_agent.sinks import Life, Sink, SinkDown
 from edge_agent.sinks.influx import InfluxSink
 from edge_agent.sinks.isolate import isolate
-from edge_agent.store import Group, Row, Store
+from edge_agent.store import Store
 
 Q = quantities()
 LEVEL = Source("water-1", (Q["water.level_m"],))

@@ -12,11 +12,15 @@ from pathlib import Path
 import pytest
 
 from drivers.reading import Readings, Reason, Source, Value, quantities
+from edge_agent.body import unpack
 from edge_agent.cursor import Cursor
 from edge_agent.journal import Journal, Settled
 from edge_agent.ledger import HOUR_MS, SinkState, pack_state
-from edge_agent.lines import parse
-from edge_agent.store import MOST_HELD, Group, Held, NewerJournal, Store, unpack
+from edge_agent.lines import Line, parse
+from edge_agent.rows import Group, Held, Row
+from edge_agent.schema import NewerJournal
+from edge_agent.store import MOST_HELD, Store
+from edge_agent.thin import GAP, MARKER_READINGS
 
 Q = quantities()
 STATION = Source("met-1", (Q["weather.temp_c"], Q["weather.rh_pct"]))
@@ -59,6 +63,11 @@ def put(kept: Journal, *readings: Readings) -> asyncio.Future[None]:
     committed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     kept.put(readings, lambda: committed.set_result(None))
     return committed
+
+
+def gaps(row: Row) -> list[Line]:
+    """The gap markers of a row."""
+    return [line for line in parse(unpack(row.body)) if line.measurement == GAP]
 
 
 def test_done_is_called_only_after_the_readings_are_in_the_file(tmp_path: Path) -> None:
@@ -175,9 +184,14 @@ def test_full_journal_gives_up_the_oldest_and_says_how_many(tmp_path: Path) -> N
         stat = await kept.stat()
         assert stat.thinned > 0
         assert stat.last_id == 400 * 400
-        assert kept.waiting("centre") == stat.readings == stat.last_id - stat.thinned
         table = await kept.ledger(0)
-        assert sum(row["thinned"] for row in table.values()) == stat.thinned
+        generated, stored = 400 * 400, sum(row.get("stored", 0) for row in table.values())
+        assert kept.waiting("centre") == stat.readings == stored - stat.thinned
+        assert sum(row.get("thinned", 0) for row in table.values()) == stat.thinned
+        assert sum(row.get("thinned:centre", 0) for row in table.values()) == stat.thinned
+        markers = [line for row in kept._store.rows(0, stat.last_id, 10**9, 1 << 30) for line in gaps(row)]
+        assert sum(int(line.fields[0][1][:-1]) for line in markers) == stat.thinned
+        assert stored - generated >= MARKER_READINGS * len(markers)
 
     run(work, lambda: Journal(store(tmp_path, 1 << 20), {"centre": ALL}, window=0.01, keep_days=30))
 
@@ -186,7 +200,7 @@ def test_damaged_file_is_set_aside_and_a_new_one_begun(tmp_path: Path) -> None:
     """Whatever is in the file, the journal opens; the damaged one is kept."""
     (tmp_path / "journal.db").write_bytes(b"not a database at all" * 500)
     opened = store(tmp_path)
-    assert opened.last_id == 0
+    assert opened.stat().readings == 0
     assert opened.stat().damaged_files == 1
     assert next(tmp_path.glob("journal.db.damaged-*")).read_bytes().startswith(b"not a database")
 
@@ -196,6 +210,8 @@ def test_newer_journal_is_refused_and_left_alone(tmp_path: Path) -> None:
     store(tmp_path).close()
     file = sqlite3.connect(tmp_path / "journal.db")
     file.execute("PRAGMA user_version=99")
+    file.execute("UPDATE meta SET value = 99 WHERE key = 'schema'")
+    file.commit()
     file.close()
     with pytest.raises(NewerJournal, match="99"):
         store(tmp_path)
