@@ -152,6 +152,11 @@ def _evidence(value: float, kind: str, scale: float, wanted: tuple[float, float]
     return likely / max(_chance(kind, scale, wanted), 1e-4)
 
 
+def weigh(value: float, kind: str, scale: float, wanted: tuple[float, float]) -> float:
+    """The logarithm of the same for one type that is known: how much a value speaks for it; below 0: against it."""
+    return math.log(_evidence(value, kind, scale, wanted))
+
+
 def _magnitude(value: float, kind: str) -> float:
     """Without a unit: everyday numbers rather than huge ones."""
     if kind in ("f32", "f64"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http
 import http.client
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -37,6 +38,34 @@ class _Connection(http.client.HTTPConnection):
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.sock.settimeout(self.timeout)
         self.sock.connect(str(self._path))
+
+
+def follow(control: Path, question: str, answer: type[T] | Any, *, quiet: bool = False) -> Iterator[T | None]:
+    """Ask for an answer of many lines; each as it comes. Closing the iterator ends the agent's work.
+
+    With `quiet`, None comes for each line that only says that the work goes on.
+
+    Raises NotRunning, NotAllowed or Failed.
+    """
+    connection = _Connection(control)
+    try:
+        connection.request("GET", question)
+        response = connection.getresponse()
+        if response.status != http.HTTPStatus.OK:
+            raise Failed(f"{response.status} {response.read()[:200].decode('utf-8', 'replace')}")
+        while line := response.readline():
+            if line.strip():
+                yield msgspec.json.decode(line, type=answer)
+            elif quiet:
+                yield None
+    except TimeoutError as error:
+        raise Failed(f"no answer within {TIMEOUT:.0f} s") from error
+    except PermissionError as error:
+        raise NotAllowed(str(control)) from error
+    except (OSError, http.client.HTTPException) as error:
+        raise NotRunning(str(error)) from error
+    finally:
+        connection.close()
 
 
 def ask(control: Path, question: str, answer: type[T] | Any) -> T:

@@ -10,28 +10,56 @@ import argparse
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-import msgspec
-
+from drivers import line_test
 from drivers.bus_plan import PlannedBus, planned
-from drivers.marked import Problems
 from drivers.settings import Bus
-from edge_agent import config as configuration
+from edge_agent import bench_commands as bench
 from edge_agent import modbus_show as show
+from edge_agent.bench_ask import bus_of, opened, print_json
 from edge_agent.commands import Wrong
 from edge_agent.config import Config
-from edge_agent.text import Text, texts
+from edge_agent.text import Text
 
 if TYPE_CHECKING:
     Group = argparse._SubParsersAction[argparse.ArgumentParser]
+    Parser = argparse.ArgumentParser
     Add = Callable[[Group, str, Text, str], argparse.ArgumentParser]
     Asks = Callable[[argparse.ArgumentParser, Text, Callable[[argparse.Namespace], int]], argparse.ArgumentParser]
 
 
 def add_parsers(group: Group, text: Text, add: Add, asks: Asks) -> None:
     """The sub-commands, with the helpers of the main parser."""
-    of = "modbus."
-    planning = asks(add(group, "plan", text, of), text, plan)
-    planning.add_argument("bus", nargs="?", metavar="BUS", help=text("help.modbus.bus"))
+
+    def command(name: str, does: Callable[[argparse.Namespace], int], nargs: str | None = None) -> Parser:
+        parser = asks(add(group, name, text, "modbus."), text, does)
+        parser.add_argument("bus", nargs=nargs, metavar="BUS", help=text("help.modbus.bus"))
+        return parser
+
+    _scan_options(command("scan", bench.scan_bus), text)
+    _read_options(command("read", bench.read), text)
+    watching = command("watch", bench.watch)
+    watching.add_argument("--seconds", type=float, metavar="S", help=text("help.modbus.seconds"))
+    watching.add_argument("--full", action="store_true", help=text("help.modbus.full"))
+    examining = command("line", bench.line)
+    examining.add_argument("--rounds", type=int, default=line_test.ROUNDS, metavar="N", help=text("help.modbus.rounds"))
+    command("plan", plan, nargs="?")
+
+
+def _scan_options(parser: Parser, text: Text) -> None:
+    for name in ("units", "bauds", "parities", "functions"):
+        parser.add_argument(f"--{name}", metavar="LIST", help=text(f"help.modbus.{name}"))
+    parser.add_argument("--wait", type=float, metavar="MS", help=text("help.modbus.wait"))
+    parser.add_argument("--no-models", action="store_true", help=text("help.modbus.no_models"))
+
+
+def _read_options(parser: Parser, text: Text) -> None:
+    parser.add_argument("unit", type=int, metavar="UNIT", help=text("help.modbus.unit"))
+    parser.add_argument("fc", metavar="FC", help=text("help.modbus.fc"))
+    parser.add_argument("addr", type=int, metavar="ADDR", help=text("help.modbus.addr"))
+    parser.add_argument("count", type=int, nargs="?", default=1, metavar="N", help=text("help.modbus.count"))
+    parser.add_argument("--all-types", action="store_true", help=text("help.modbus.all_types"))
+    parser.add_argument("--unit-of", metavar="QUANTITY", help=text("help.modbus.unit_of"))
+    parser.add_argument("--every", action="store_true", help=text("help.modbus.every_row"))
 
 
 # --- plan -------------------------------------------------------------------------------------------------------------
@@ -53,29 +81,3 @@ def plan(arguments: argparse.Namespace) -> int:
 
 def _planned(bus: Bus, config: Config) -> PlannedBus:
     return planned(bus, {device.profile: config.used_profiles[device.profile] for device in bus.devices})
-
-
-# --- shared -----------------------------------------------------------------------------------------------------------
-
-
-def opened(arguments: argparse.Namespace) -> tuple[Config, Text]:
-    """The configuration and its language. Raises Wrong with every fault of it."""
-    try:
-        config = configuration.load(arguments.config)
-    except Problems as problems:
-        raise Wrong("\n".join(configuration.render(problems.problems, texts(arguments.language)))) from None
-    return config, texts(config.language)
-
-
-def bus_of(config: Config, name: str, text: Text) -> Bus:
-    """The bus of that name. Raises Wrong, which names those that there are."""
-    for bus in config.buses:
-        if bus.id == name:
-            return bus
-    known = ", ".join(bus.id for bus in config.buses)
-    raise Wrong(text("modbus.unknown_bus", bus=name, buses=known or "–"))
-
-
-def print_json(answer: object) -> None:
-    """For scripts."""
-    print(msgspec.json.format(msgspec.json.encode(answer), indent=1).decode())

@@ -21,7 +21,7 @@ UNITS |= {"[ppb]": "ppb", "deg": "°", "V.A": "VA", "V.A{reactive}": "var", "kW.
 def unit(ucum: str) -> str:
     """A unit as people write it, in the output's character set."""
     shown = UNITS.get(ucum, ucum)
-    return shown if _encodable(shown) else ucum
+    return shown if encodable(shown) else ucum
 
 
 def width(text: str) -> int:
@@ -68,10 +68,11 @@ def painted(text: str, state: str) -> str:
 def mark(state: str) -> str:
     """The mark of a state, as the output's character set can show it."""
     sign = MARKS.get(state, "")
-    return sign if _encodable(sign) else {"●": "+", "▲": "!", "✖": "x"}.get(sign, "")
+    return sign if encodable(sign) else {"●": "+", "▲": "!", "✖": "x"}.get(sign, "")
 
 
-def _encodable(text: str) -> bool:
+def encodable(text: str) -> bool:
+    """True where the output's character set has all letters of the text."""
     try:
         text.encode(sys.stdout.encoding or "ascii")
     except UnicodeEncodeError:

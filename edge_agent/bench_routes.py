@@ -1,0 +1,223 @@
+"""The Modbus tools on the control socket; `edge modbus` and the terminal ask here. Long answers are lines of JSON.
+
+GET /modbus/scan, /modbus/read, /modbus/watch, /modbus/line, each with ?bus=NAME. A line is `{"type": ...}`; an empty
+one only says that the work goes on. Work ends as soon as whoever asked has gone away.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+from contextlib import aclosing
+from typing import TYPE_CHECKING
+
+import msgspec
+from aiohttp import web
+
+from drivers import line_test, peek, scan
+from drivers.decodings import UnknownUnit, decodings
+from drivers.frame_words import Interpreter, Seen
+from drivers.frames import Request
+from drivers.guests import BusAway, Frame
+from drivers.marked import Problems
+from drivers.modbus import ModbusBus
+from drivers.profile import Profile, library, read_profile
+from drivers.register import BIT_FUNCTIONS
+from drivers.settings import Bus
+from edge_agent.bench_events import Missed, ReadAnswer, Stopped
+
+if TYPE_CHECKING:
+    from edge_agent.app import App
+
+log = logging.getLogger("edge.bench")
+
+MOST_FRAMES = 500
+"""Frames that wait for a slow watcher; when full, further ones are counted and left out."""
+HEARTBEAT = 1.0
+"""Seconds after which a quiet stream carries an empty line, so that a watcher who has left is noticed."""
+MOST_DECODINGS = 400
+
+
+Event = scan.Event | line_test.Asking | line_test.Examined | Seen | Missed | Stopped
+
+
+class _Place(msgspec.Struct, frozen=True):
+    """The bus that a question is about."""
+
+    bus: ModbusBus
+    told: Bus
+    profiles: Mapping[str, Profile]
+
+
+def routes(app: App) -> list[web.RouteDef]:
+    """What the control socket serves beside its own."""
+
+    async def of_read(request: web.Request) -> web.StreamResponse:
+        return await _read(_place(app, request), request)
+
+    async def of_scan(request: web.Request) -> web.StreamResponse:
+        place, wanted = _place(app, request), _wanted(request)
+        known = await asyncio.to_thread(_library, app) if wanted.models else {}
+        return await _stream(request, place, scan.scan(place.bus, place.told, wanted, known))
+
+    async def of_line(request: web.Request) -> web.StreamResponse:
+        place = _place(app, request)
+        rounds = _number(request, "rounds", line_test.ROUNDS, 1, 1000)
+        return await _stream(request, place, line_test.examine(place.bus, place.told, place.profiles, rounds))
+
+    async def of_watch(request: web.Request) -> web.StreamResponse:
+        place = _place(app, request)
+        return await _stream(request, place, _watch(place))
+
+    handlers = {"read": of_read, "scan": of_scan, "line": of_line, "watch": of_watch}
+    return [web.get(f"/modbus/{name}", handler) for name, handler in handlers.items()]
+
+
+# --- questions --------------------------------------------------------------------------------------------------------
+
+
+def _place(app: App, request: web.Request) -> _Place:
+    """The running bus that is meant. Raises 404."""
+    name = request.query.get("bus", "")
+    told = next((bus for bus in app.config.buses if bus.id == name), None)
+    running = (driver for driver in app.drivers() if isinstance(driver, ModbusBus) and driver.name == name)
+    if told is None or (bus := next(running, None)) is None:
+        raise web.HTTPNotFound(text=f"no bus named {name}")
+    used = {device.profile: app.config.used_profiles[device.profile] for device in told.devices}
+    return _Place(bus, told, used)
+
+
+def _number(request: web.Request, name: str, default: int, least: int, most: int) -> int:
+    try:
+        number = int(request.query.get(name, default))
+    except ValueError:
+        raise web.HTTPBadRequest(text=f"{name}: a whole number") from None
+    if not least <= number <= most:
+        raise web.HTTPBadRequest(text=f"{name}: {least} to {most}")
+    return number
+
+
+def _wanted(request: web.Request) -> scan.Wanted:
+    """What the query asks to scan: lists are separated by commas."""
+    query = request.query
+    try:
+        return scan.Wanted(
+            units=tuple(int(word) for word in _list(query.get("units"))) or scan.UNITS,
+            bauds=tuple(int(word) for word in _list(query.get("bauds"))),
+            framings=tuple(_list(query.get("framings"))),
+            functions=tuple(int(word) for word in _list(query.get("functions"))) or (3,),
+            wait=float(query["wait"]) if "wait" in query else None,
+            models=query.get("models", "1") == "1",
+        )
+    except ValueError as error:
+        raise web.HTTPBadRequest(text=str(error)) from None
+
+
+def _list(words: str | None) -> Iterator[str]:
+    return (word for word in (words or "").split(",") if word)
+
+
+def _library(app: App) -> dict[str, Profile]:
+    """Every profile that can be read; blocking."""
+    found: dict[str, Profile] = {}
+    for name, path in library(app.config.profiles).items():
+        try:
+            found[name] = read_profile(path)
+        except Problems as problems:
+            log.warning("profile left out profile=%s problems=%d", name, len(problems.problems))
+    return found
+
+
+# --- answers ----------------------------------------------------------------------------------------------------------
+
+
+async def _read(place: _Place, request: web.Request) -> web.Response:
+    fc = _number(request, "fc", 3, 1, 4)
+    addr = _number(request, "addr", 0, 0, peek.HIGHEST)
+    count = _number(request, "count", 1, 1, min(peek.most(fc), peek.HIGHEST + 1 - addr))
+    asked = Request(_number(request, "unit", 1, 0, 255), fc, addr, count)
+    beside = request.query.get("beside") == "1" and fc not in BIT_FUNCTIONS
+    try:
+        look = await peek.look(place.bus, asked, place.told.timeout, beside)
+        unit = request.query.get("unit_of")
+        found = decodings(look.words, addr, count, unit)[:MOST_DECODINGS] if beside else []
+    except BusAway:
+        return _json(_away(place))
+    except UnknownUnit as unknown:
+        return _json(Stopped("modbus.unknown_unit_of", {"unit": str(unknown)}))
+    return _json(ReadAnswer(look, found))
+
+
+async def _watch(place: _Place) -> AsyncIterator[Seen | Missed]:
+    """Every frame from now on."""
+    interpreter = Interpreter(place.told, place.profiles)
+    queue: asyncio.Queue[tuple[Frame, int]] = asyncio.Queue(MOST_FRAMES)
+    missed = 0
+
+    def listen(frame: Frame) -> None:
+        nonlocal missed
+        try:
+            queue.put_nowait((frame, round((time.time() - time.monotonic() + frame.mono) * 1000)))
+        except asyncio.QueueFull:
+            missed += 1
+
+    stop = place.bus.tap(listen)
+    try:
+        while True:
+            frame, stamp = await queue.get()
+            yield interpreter.read(frame, stamp)
+            if missed and queue.empty():
+                yield Missed(missed)
+                missed = 0
+    finally:
+        stop()
+
+
+def _away(place: _Place) -> Stopped:
+    """Why the bus answers no guest now."""
+    for trouble in place.bus.troubles():
+        if trouble.subject == place.bus.name:
+            return Stopped(f"trouble.{trouble.what}", {"ago": time.time() - trouble.since, **trouble.facts})
+    return Stopped("modbus.bus_busy", {"bus": place.bus.name})
+
+
+async def _stream(request: web.Request, place: _Place, events: AsyncIterator[Event]) -> web.StreamResponse:
+    """Each event as a line; the work ends with it, and at once where the reader has gone."""
+    response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
+    await response.prepare(request)
+    lines: asyncio.Queue[bytes | None] = asyncio.Queue(1)
+    work = asyncio.create_task(_work(place, events, lines), name=f"bench {request.path}")
+    try:
+        while request.transport and not request.transport.is_closing():
+            try:
+                line = await asyncio.wait_for(lines.get(), HEARTBEAT)
+            except TimeoutError:
+                line = b""
+            if line is None:
+                await response.write_eof()
+                break
+            await response.write(line + b"\n")
+    except ConnectionError:
+        log.debug("reader gone path=%s bus=%s", request.path, place.told.id)
+    finally:
+        work.cancel()
+        await asyncio.gather(work, return_exceptions=True)
+    return response
+
+
+async def _work(place: _Place, events: AsyncIterator[Event], lines: asyncio.Queue[bytes | None]) -> None:
+    """Put every event into `lines`, and None when there are no more."""
+    assert isinstance(events, AsyncGenerator)
+    try:
+        async with aclosing(events):
+            async for event in events:
+                await lines.put(msgspec.json.encode(event))
+    except BusAway:
+        await lines.put(msgspec.json.encode(_away(place)))
+    await lines.put(None)
+
+
+def _json(answer: object) -> web.Response:
+    return web.Response(body=msgspec.json.encode(answer), content_type="application/json")

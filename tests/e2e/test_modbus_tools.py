@@ -1,0 +1,168 @@
+"""`edge modbus` through a running agent: slaves on TCP and on a pty, the command as a process of its own."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from edge_agent.demo_servers import wait_until
+from tests.e2e.box import Agent, Process
+
+CONFIG = """
+site: cl-02
+language: en
+state: ./state
+box: {{disabled: true}}
+buses:
+  - id: line-1
+    serial: ./line-1.tty
+    timeout: 300ms
+    devices:
+      - {{id: met-1, profile: renke-01f4-station, unit: 1, every: 500ms}}
+  - id: meters
+    tcp: 127.0.0.1:{port}
+    devices:
+      - {{id: power-1, profile: eastron-sdm630, unit: 1, every: 500ms}}
+  - id: gone
+    tcp: 127.0.0.1:1
+"""
+
+
+@pytest.fixture(scope="module")
+def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Agent]:
+    """A simulated ward and its agent, for all tests here: they only look."""
+    folder = tmp_path_factory.mktemp("box")
+    pty = folder / "line-1.tty"
+    ward = Process(folder / "ward.log", "sim", "ward", "--port-modbus", "0", "--pty", str(pty), "--client-timeout", "5")
+    ready = re.search(r"modbus=127\.0\.0\.1:(\d+)", ward.line())
+    assert ready
+    agent = Agent(folder)
+    agent.file.write_text(CONFIG.format(port=ready[1]), encoding="utf-8")
+    agent.start()
+    yield agent
+    agent.kill()
+    ward.kill()
+
+
+def edge(box: Agent, *words: str) -> subprocess.CompletedProcess[str]:
+    """One of the tools, to its end."""
+    return subprocess.run(command(box, *words), capture_output=True, text=True, timeout=60, check=False)
+
+
+def command(box: Agent, *words: str) -> list[str]:
+    """How it is typed."""
+    return [sys.executable, "-m", "edge_agent", "modbus", *words, "-c", str(box.file)]
+
+
+def test_scan_of_the_line(box: Agent) -> None:
+    """Both units of the line are found, the configured one by its name, and the model is guessed from its values."""
+    done = edge(box, "scan", "line-1", "--units", "1-3", "--wait", "60")
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = done.stdout.splitlines()
+    assert re.fullmatch(r"Unit 1, 9600 8N1: .*configured as met-1; perhaps: .*renke-01f4-station.*", lines[0])
+    assert lines[1].startswith("Unit 2, 9600 8N1: answers")
+    assert lines[2] == "Asked 3 times, found 2 devices."
+
+
+def test_scan_for_scripts(box: Agent) -> None:
+    """Over TCP, as JSON; exit code 1 where nobody is there."""
+    done = edge(box, "scan", "meters", "--units", "5-8", "--no-models", "--json")
+    assert [found["unit"] for found in json.loads(done.stdout)["found"]] == [7]
+    assert edge(box, "scan", "meters", "--units", "20", "--no-models").returncode == 1
+
+
+def test_scan_ends_with_ctrl_c(box: Agent) -> None:
+    """Ctrl-C ends the command at once and the agent's part with it; polling goes on."""
+    scanning = subprocess.Popen(command(box, "scan", "line-1", "--units", "50-247"), stderr=subprocess.PIPE, text=True)
+    assert wait_until(lambda: guests(box) > 0, 20)
+    scanning.send_signal(signal.SIGINT)
+    _, said = scanning.communicate(timeout=10)
+    assert scanning.returncode == 130
+    assert said.strip() == "Stopped. Measuring goes on."
+    assert wait_until(lambda: guests(box) == 0, 20)
+    assert box.status().points.good > 0
+
+
+def guests(box: Agent) -> int:
+    """Frames of tools on the line within a second."""
+    done = edge(box, "watch", "line-1", "--seconds", "1", "--json")
+    assert done.returncode == 0
+    frames = [json.loads(line) for line in done.stdout.splitlines()]
+    assert any(not frame["guest"] for frame in frames)
+    return sum(frame["guest"] for frame in frames)
+
+
+def test_read_in_every_decoding(box: Agent) -> None:
+    """A float of the meter is found at its address, and from an address that is off by one."""
+    right = json.loads(edge(box, "read", "meters", "1", "ir", "0", "2", "--unit-of", "V", "--json").stdout)
+    best = right["decodings"][0]
+    assert (best["type"], best["order"], best["addr"], best["fits"]) == ("f32", "ABCD", 0, True)
+    assert 200 < best["value"] < 260
+    said = edge(box, "read", "meters", "1", "ir", "70", "2", "--all-types", "--unit-of", "Hz").stdout
+    assert re.search(r"^TX  .* 01 04 00 46 00 02$", said, re.MULTILINE)
+    assert re.search(r"^ +\d+\.\d+ Hz  f32 +ABCD +70 ", said, re.MULTILINE)
+
+
+def test_read_that_is_refused(box: Agent) -> None:
+    """The device's refusal in a sentence with what to try; exit code 1."""
+    done = edge(box, "read", "line-1", "2", "3", "9000", "1")
+    assert done.returncode == 1
+    assert "code 2: no such address" in done.stdout
+    silent = edge(box, "read", "line-1", "77", "3", "0")
+    assert (silent.returncode, "No byte came back" in silent.stdout) == (1, True)
+
+
+def test_watch_tells_the_points(box: Agent) -> None:
+    """Requests and answers of the polling, with the values beside the bytes."""
+    said = edge(box, "watch", "line-1", "--seconds", "1.5").stdout
+    assert re.search(r"TX  01 03 01 f4 00 10 04 08   met-1 \(1\) read fc3 500\.\.515", said)
+    assert re.search(r"RX  01 03 20 .* weather\.temp_c [0-9.]+ °C", said)
+
+
+def test_line_that_is_well(box: Agent) -> None:
+    """The finding comes first, then the counts and the histogram."""
+    done = edge(box, "line", "line-1", "--rounds", "3")
+    assert done.returncode == 0, done.stdout
+    assert "The line is well: every device answers (1)" in done.stdout.splitlines()[0]
+    assert re.search(r"^met-1 \(1\) +\S", done.stdout, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("scan", "line-9"), "There is no Modbus bus named line-9. There are: line-1, meters, gone."),
+        (("scan", "meters", "--bauds", "9600"), "meters is a TCP bus"),
+        (("scan", "line-1", "--units", "a-b"), '--units: cannot read "a-b". Example: 1-32,40'),
+        (("scan", "line-1", "--parities", "X"), '--parities: cannot read "X". Example: N,E'),
+        (("read", "line-1", "300", "3", "0"), "A unit number is 1 to 247."),
+        (("read", "line-1", "1", "7", "0"), "The function is 1 (co), 2 (di), 3 (hr) or 4 (ir), not 7."),
+        (("read", "line-1", "1", "3", "65535", "2"), "Addresses are 0 to 65535, and one request reads 1 to 125."),
+        (("read", "meters", "1", "4", "0", "2", "--unit-of", "furlong"), "No quantity is in furlong. Known units:"),
+        (("scan", "gone", "--units", "1"), "127.0.0.1:1"),
+    ],
+)
+def test_wrong_words_get_one_sentence(box: Agent, words: tuple[str, ...], said: str) -> None:
+    """Whatever cannot be done is said in one sentence, without a trace; exit code 2."""
+    done = edge(box, *words)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_tools_without_an_agent(tmp_path: Path) -> None:
+    """Without the agent the tools say how to start it."""
+    agent = Agent(tmp_path)
+    agent.file.write_text(CONFIG.format(port=5020), encoding="utf-8")
+    started = time.monotonic()
+    done = edge(agent, "watch", "line-1")
+    assert done.returncode == 2
+    assert f"Start it with: edge run -c {agent.file}" in done.stderr
+    assert time.monotonic() - started < 30
