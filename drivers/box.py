@@ -7,7 +7,6 @@ expected. Nothing here needs root.
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import logging
 import os
 import time
@@ -25,23 +24,10 @@ THERMAL = Path("/sys/class/thermal/thermal_zone0/temp")
 """Thousandths of a degree (kernel, sysfs-class-thermal)."""
 THROTTLED = Path("/sys/devices/platform/soc/soc:firmware/get_throttled")
 """Hexadecimal bit field of the Raspberry Pi's firmware: 0 under-voltage, 1 capped, 2 throttled, 16 to 18 since boot."""
-TIMESYNC = Path("/run/systemd/timesync/synchronized")
-"""There once systemd-timesyncd has set the clock (systemd-timesyncd.service(8))."""
-TIME_ERROR = 5
-"""State that adjtimex(2) returns while the clock is not synchronised."""
 PATIENCE = 5.0
 """Seconds that the disk has to answer; a card that hangs must not hang the others."""
 
 Measure = Callable[[], Value | None]
-
-
-def clock_synced() -> bool:
-    """True when the system clock is known to be right: by timesyncd's mark, else by the kernel's own state."""
-    if TIMESYNC.exists():
-        return True
-    # A read (modes 0) of struct timex; the service's own sandbox may forbid even that, and then nobody vouches.
-    state: int = ctypes.CDLL(None, use_errno=True).adjtimex(ctypes.create_string_buffer(512))
-    return 0 <= state < TIME_ERROR
 
 
 class BoxHealth:
@@ -49,10 +35,10 @@ class BoxHealth:
 
     name = "box"
 
-    def __init__(self, box: Box, state: Path) -> None:
-        """`state`: a folder on the disk whose free space counts."""
+    def __init__(self, box: Box, state: Path, synced: Callable[[], bool]) -> None:
+        """`state`: a folder on the disk whose free space counts; `synced`: whether the clock is known to be right."""
         self._every = box.every
-        measures = _measures(state)
+        measures = _measures(state, synced)
         rows = quantities()
         self._source = Source("box", tuple(rows[f"box.{name}"] for name in measures), origin="box")
         self._measures = tuple(measures.values())
@@ -101,7 +87,7 @@ class BoxHealth:
             self._progress = time.monotonic()
 
 
-def _measures(state: Path) -> dict[str, Measure]:
+def _measures(state: Path, synced: Callable[[], bool]) -> dict[str, Measure]:
     """What this machine has, by field of the measurement `box`."""
     found: dict[str, Measure] = {}
     if THERMAL.exists():
@@ -111,7 +97,7 @@ def _measures(state: Path) -> dict[str, Measure]:
     found["disk_free_pct"] = lambda: _free_pct(state)
     found["mem_available_mb"] = _memory
     found["load_1m"] = lambda: os.getloadavg()[0]
-    found["clock_synced"] = clock_synced
+    found["clock_synced"] = synced
     found["uptime_s"] = lambda: round(time.clock_gettime(time.CLOCK_BOOTTIME), 1)
     return found
 

@@ -140,6 +140,8 @@ class Readings(msgspec.Struct, frozen=True, eq=False):
     """True: `time` came from the device, so a second copy of the message has the same stamp."""
     polls: int = 1
     """Expected readings that this stands for; above 1 only where polls had to be left out and nothing was read."""
+    undated: bool = False
+    """True: the box's clock was not right yet; `mono` will tell the time once it is."""
 
     def reason(self, index: int) -> Reason:
         """Why the value at `index` has its quality."""

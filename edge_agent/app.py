@@ -22,7 +22,7 @@ from typing import IO
 
 import msgspec
 
-from drivers.box import BoxHealth, clock_synced
+from drivers.box import BoxHealth
 from drivers.driver import Driver, Trouble
 from drivers.marked import Problems
 from drivers.meeting import EVERY as MEETING_EVERY
@@ -35,8 +35,10 @@ from drivers.settings import Limit
 from edge_agent import config as configuration
 from edge_agent.board import Board
 from edge_agent.checks import Checks, Stamps
+from edge_agent.clock import Clock
 from edge_agent.config import FIXED, Config
 from edge_agent.control import serve
+from edge_agent.dating import Dating, StepEvents
 from edge_agent.delivery import SinkNow, forward
 from edge_agent.diagnosis import Machine
 from edge_agent.habits import Habits, rules_of
@@ -95,9 +97,11 @@ class App:
             store, _takes(config), settings.commit_window, settings.keep_days, write_budget=settings.daily_writes
         )
         self._stamps = Stamps(store.last_stamps())
+        self.clock = Clock()
+        self.dating = Dating(self.clock, self.journal, self._stamps, config.clock.patience)
         self._habits = Habits(self._rules, config.state / "counters.json")
         checks = Checks(self.limits)
-        self._intake = Intake(config.site, checks, self._stamps, self.board, self.journal, habits=self._habits)
+        self._intake = Intake(config.site, checks, self.dating, self.board, self.journal, habits=self._habits)
         self._parts: dict[str, Part] = {}
         self._refused: Trouble | None = None
         self._failed: dict[str, Trouble] = {}
@@ -124,6 +128,8 @@ class App:
             async with self._answering(), asyncio.TaskGroup() as self._group:
                 committing = self._group.create_task(self.journal.run(), name="journal")
                 keeping = self._group.create_task(self._habits.keep(), name="counters")
+                await self.dating.begin()
+                dating = self._group.create_task(self.dating.run(), name="clock")
                 self._arrange()
                 watching = self._group.create_task(feed(self.progress, self._summary), name="watchdog")
                 gc.freeze()
@@ -132,7 +138,7 @@ class App:
                 await self._stop.wait()
                 notify("STOPPING=1")
                 await self.journal.flush()
-                for task in (watching, committing, keeping, *(part.task for part in self._parts.values())):
+                for task in (watching, dating, committing, keeping, *(part.task for part in self._parts.values())):
                     task.cancel()
         finally:
             await self.journal.close()
@@ -185,14 +191,15 @@ class App:
             profiles = {device.profile: self.config.used_profiles[device.profile] for device in bus.devices}
             yield f"bus {bus.id}", (bus, profiles), partial(self._start_driver, partial(ModbusBus, bus, profiles))
         for broker in self.config.mqtt:
-            connection = partial(MqttConnection, broker, self.config.site, clock_synced)
+            connection = partial(MqttConnection, broker, self.config.site, self.clock.synced)
             yield f"broker {broker.id}", broker, partial(self._start_driver, connection)
         if not self.config.box.disabled:
-            health = partial(BoxHealth, self.config.box, self.config.state)
+            health = partial(BoxHealth, self.config.box, self.config.state, self.clock.synced)
             yield "box", self.config.box, partial(self._start_driver, health)
         if self.config.meeting:
             control = control_of(self.config, self.config.meeting)
             yield "meeting", control, partial(self._start_driver, partial(MeetingWatch, control))
+        yield "clock", None, partial(self._start_driver, partial(StepEvents, self.dating))
         for sink in self.config.sinks:
             if sink.influxdb:
                 influx = partial(InfluxSink, sink.id, sink.influxdb, sink.only)
@@ -244,8 +251,11 @@ class App:
 
     def reload(self) -> None:
         """Read the configuration again; a faulty one is refused and the running one stays. It ends a trial."""
-        try:
-            config = configuration.load(self.config.file)
+        self._group.create_task(self._reload(), name="reload")
+
+    async def _reload(self) -> None:
+        try:  # in a thread: a large file takes seconds, which no poll has to wait for
+            config = await asyncio.to_thread(configuration.load, self.config.file)
         except Problems as problems:
             self._refuse("config_rejected", count=len(problems.problems))
             return
@@ -254,7 +264,7 @@ class App:
             self._refuse("restart_needed", keys=", ".join(fixed))
             return
         self.trial.overtaken()
-        self._group.create_task(self._rearrange(config), name="reload")
+        await self._rearrange(config)
 
     def _refuse(self, what: str, **facts: str | int) -> None:
         log.error("configuration refused file=%s why=%s %s", self.config.file, what, facts)
@@ -273,6 +283,7 @@ class App:
             else:
                 self._refused = None
                 self._failed.clear()
+                self.dating.patience = config.clock.patience
                 self.board.set_periods(_periods(config))
                 self._intake.checks = Checks(self.limits)
                 self._habits.adopt(self._rules)

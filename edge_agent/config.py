@@ -131,6 +131,13 @@ class Journal(Part):
     """Bytes a day that the card should bear; above it, commits come less often, up to one a second."""
 
 
+class Clock(Part):
+    """What to do while the box's clock is not right yet."""
+
+    patience: Annotated[float, seconds("0s", "1d")] = 300.0
+    """Seconds that readings wait for it once a sink has answered; 0: they only get marked."""
+
+
 # --- parts of later versions ------------------------------------------------------------------------------------------
 
 _CONDITION = re.compile(
@@ -201,6 +208,7 @@ class Config(Part):
     alarms: tuple[Alarm, ...] = ()
     meeting: Meeting | None = None
     box: Box = Box()
+    clock: Clock = Clock()
 
     _file: Path = PrivateAttr(default=Path())
     _used: Mapping[str, Profile] = PrivateAttr(default_factory=dict)

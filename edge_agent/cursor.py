@@ -46,3 +46,28 @@ class Cursor(msgspec.Struct):
         if reached < top:
             found.append((reached, top))
         return found
+
+
+def lane(cursor: Cursor, top: int, fresh: int, *, backlog: bool) -> tuple[int, int]:
+    """Where to send from next: (after, upto]; after == upto: nothing waits.
+
+    The last gap, up to the top, is the live lane; `fresh`, the sequence number before the newest rows, opens one where
+    there is none. It takes turns with the oldest gap: `backlog` says that it is that one's turn.
+    """
+    gaps = cursor.gaps(top)
+    if not gaps:
+        return top, top
+    first, live = gaps[0], gaps[-1]
+    if backlog or live[1] < top:
+        return first
+    return (fresh, top) if live[0] < fresh < top and len(cursor.ranges) < MOST_RANGES else live
+
+
+def live_lane(cursor: Cursor, top: int, fresh: int) -> tuple[int, int]:
+    """The newest rows, those after `fresh`, as far as they still wait; after == upto: none do."""
+    gaps = cursor.gaps(top)
+    if not gaps or gaps[-1][1] < top or fresh >= top:
+        return top, top
+    if fresh > gaps[-1][0] and len(cursor.ranges) >= MOST_RANGES:
+        return top, top
+    return max(gaps[-1][0], fresh), top

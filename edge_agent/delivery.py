@@ -69,8 +69,8 @@ class Sent(msgspec.Struct, frozen=True):
 
     at: float
     """`time.monotonic()` after the answer."""
-    row: Row
-    """From the first to the last of them, without their bytes."""
+    rows: tuple[Row, ...]
+    """Without their bytes."""
     settled: Settled
 
 
@@ -154,8 +154,9 @@ class Delivery:
 
     async def _turn(self) -> None:
         """Look at the server where it is time, then send one batch, or find nothing to send for a while."""
-        if self._due() <= 0:
+        if self._due() <= 0 or self._journal.unheard:
             await self._look()
+            self._journal.heard()
         rows = await self._next()
         if not rows:
             return
@@ -185,9 +186,9 @@ class Delivery:
         if self._life is None:
             self._journal.settle(self._sink.id, rows, settled)
             return
-        whole = Row(rows[-1].id, rows[-1].id - rows[0].after, rows[0].committed_ms, b"")
-        self._sent.append(Sent(time.monotonic(), whole, settled))
-        self._journal.sent(self._sink.id, [whole])
+        light = tuple(msgspec.structs.replace(row, body=b"") for row in rows)
+        self._sent.append(Sent(time.monotonic(), light, settled))
+        self._journal.sent(self._sink.id, light)
 
     def _due(self) -> float:
         """Seconds until the server has to be looked at again."""
@@ -208,11 +209,11 @@ class Delivery:
             self._count_dropped(before, life)
             while self._sent and self._sent[0].at <= asked - life.hold:
                 done = self._sent.popleft()
-                self._journal.settle(self._sink.id, [done.row], done.settled)
+                self._journal.settle(self._sink.id, done.rows, done.settled)
 
     def _send_again(self) -> None:
         if self._sent:
-            count = sum(each.row.readings for each in self._sent)
+            count = sum(row.readings for each in self._sent for row in each.rows)
             log.warning("sink restarted, sending again sink=%s readings=%d", self._sink.id, count)
         self._sent.clear()
         self._journal.unsend(self._sink.id)

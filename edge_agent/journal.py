@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from drivers.reading import Readings
-from edge_agent.cursor import MOST_RANGES, Cursor
+from edge_agent.cursor import Cursor, lane, live_lane
 from edge_agent.ledger import HOUR_MS, Side, SinkState, pack_state
 from edge_agent.room import Freed
 from edge_agent.rows import Group, Held, Row, Stat
@@ -113,6 +113,12 @@ class Journal:
         self.commit_ms = 0.0
         self.top = store.last_id
         """Sequence number of the last reading on disk."""
+        self.undated = store.undated.after
+        """Rows above this one wait for the right time and are not sent; None: all have theirs."""
+        self.answered = 0.0
+        """`time.monotonic()` when a sink first answered while rows waited for their time; 0: none did."""
+        self.clock_doubtful = False
+        """True: the clock leapt and nobody vouches for it, so that nothing is old enough to be deleted."""
         self._stat = store.stat()
 
     # --- in -----------------------------------------------------------------------------------------------------------
@@ -207,6 +213,7 @@ class Journal:
         self.progress = time.monotonic()
         self.commit_ms = (self.progress - began) * 1000
         self.top = self._store.last_id
+        self.undated = self._store.undated.after
         if self._pending.points < MOST_PENDING and self._pending.bytes < MOST_PENDING_BYTES:
             self._room.set()
         if self.error is not None:
@@ -288,8 +295,10 @@ class Journal:
             self.wear.note()
             oldest, opened = _now_ms() - self._keep_ms, self._store.openings
             try:
+                if self.clock_doubtful:
+                    continue
                 await self._call(self._store.count_unsaved)
-                while await self._call(self._store.ledger.fold, self.top):
+                while await self._call(self._store.fold):
                     await asyncio.sleep(0)
                 while await self._call(self._store.trim, oldest, tuple(self.states)):
                     await asyncio.sleep(0)
@@ -356,18 +365,18 @@ class Journal:
                 self._settle_hole(sink, after, upto)
                 continue
             async with self._grown:
-                if self.top <= upto:
+                if self.sendable <= upto:
                     await self._grown.wait()
 
     async def _lane(self, sink: str, most_readings: int, *, only_live: bool) -> tuple[int, int]:
-        cursor, top = self._reached(sink), self.top
+        cursor, top = self._reached(sink), self.sendable
         fresh, gaps = top, cursor.gaps(top)
         if gaps and gaps[-1][1] == top and (only_live or top - gaps[-1][0] > min(most_readings, GROUP_READINGS)):
             fresh = await self._call(self._store.newest, _now_ms() - int(LIVE_AGE * 1000))
         if only_live:
-            return live_lane(cursor, top, fresh)
-        chosen = lane(cursor, self.top, fresh, backlog=sink in self._backlog_next)
-        if chosen[1] == self.top and chosen[0] > cursor.low:
+            return live_lane(cursor, top, min(fresh, top))
+        chosen = lane(cursor, top, min(fresh, top), backlog=sink in self._backlog_next)
+        if chosen[1] == top and chosen[0] > cursor.low:
             self._backlog_next.add(sink)
         else:
             self._backlog_next.discard(sink)
@@ -444,6 +453,47 @@ class Journal:
             old = self.states
             self.states = {n: old[n] if n in old and old[n].only == s.only else s for n, s in read.items()}
             self._dirty = set(self.states)
+
+    # --- dating -------------------------------------------------------------------------------------------------------
+
+    @property
+    def sendable(self) -> int:
+        """Sequence number of the last reading that may be sent."""
+        return self.top if self.undated is None else min(self.top, self.undated)
+
+    @property
+    def held(self) -> int:
+        """Readings on disk that wait for their time."""
+        return self.top - self.sendable
+
+    @property
+    def unheard(self) -> bool:
+        """True while rows wait for their time and no sink has answered yet: only then does the wait cost anybody."""
+        return self.undated is not None and not self.answered
+
+    def heard(self) -> None:
+        """A sink answers."""
+        if self.unheard:
+            self.answered = time.monotonic()
+
+    async def date(self, base: int | None) -> Mapping[str, int]:
+        """Give the undated rows their right time, see `Undated.date`; None: they keep the one that they have.
+
+        The newest stamp of each series. Raises sqlite3.Error; what is not dated then is dated by the next call.
+        """
+        if not await self._commit():
+            raise sqlite3.OperationalError(self.error or "")
+        last: dict[str, int] = {}
+        async with self._lock:
+            if base is None:
+                await self._call(self._store.undated.give_up)
+            else:
+                while await self._call(self._store.undated.date, base, last):
+                    self.progress = time.monotonic()
+            self.undated, self.answered = self._store.undated.after, 0.0
+        async with self._grown:
+            self._grown.notify_all()
+        return last
 
     # --- questions ----------------------------------------------------------------------------------------------------
 
@@ -533,36 +583,11 @@ def _heard(asked: asyncio.Future[Stat]) -> None:
         log.warning("journal cannot be asked error=%s", error)
 
 
-def lane(cursor: Cursor, top: int, fresh: int, *, backlog: bool) -> tuple[int, int]:
-    """Where to send from next: (after, upto]; after == upto: nothing waits.
-
-    The last gap, up to the top, is the live lane; `fresh`, the sequence number before the newest rows, opens one where
-    there is none. It takes turns with the oldest gap: `backlog` says that it is that one's turn.
-    """
-    gaps = cursor.gaps(top)
-    if not gaps:
-        return top, top
-    first, live = gaps[0], gaps[-1]
-    if backlog or live[1] < top:
-        return first
-    return (fresh, top) if live[0] < fresh < top and len(cursor.ranges) < MOST_RANGES else live
-
-
-def live_lane(cursor: Cursor, top: int, fresh: int) -> tuple[int, int]:
-    """The newest rows, those after `fresh`, as far as they still wait; after == upto: none do."""
-    gaps = cursor.gaps(top)
-    if not gaps or gaps[-1][1] < top or fresh >= top:
-        return top, top
-    if fresh > gaps[-1][0] and len(cursor.ranges) >= MOST_RANGES:
-        return top, top
-    return max(gaps[-1][0], fresh), top
-
-
 def _states(store: Store, sinks: Mapping[str, tuple[str, ...]]) -> dict[str, SinkState]:
     """The kept state of each configured sink; a new sink begins with the oldest row that there is."""
     kept = store.states()
     if any(name in kept and kept[name].only != only for name, only in sinks.items()):
-        while store.ledger.fold(store.last_id):  # what was settled so far counts by the old choice
+        while store.fold():  # what was settled so far counts by the old choice
             pass
     first = store.first_after(0)
     start = 0 if store.floor else first[0] if first else store.last_id

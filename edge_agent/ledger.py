@@ -50,6 +50,8 @@ class Side(msgspec.Struct, array_like=True):
     """CLOCK_BOOTTIME in ms of each line."""
     readings: list[int]
     """How many readings each line holds."""
+    undated: list[int] = []
+    """The lines, counted from 0, whose time is still to be found out."""
 
 
 class SinkState(msgspec.Struct):

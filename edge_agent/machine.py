@@ -6,6 +6,7 @@ block on a bad card: call `look` in a thread.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import platform
 import shutil
@@ -18,8 +19,8 @@ from typing import TypeVar
 
 import msgspec
 
-from drivers.box import THERMAL, THROTTLED, TIMESYNC, clock_synced
-from edge_agent import __version__
+from drivers.box import THERMAL, THROTTLED
+from edge_agent import __version__, clock
 
 T = TypeVar("T")
 
@@ -120,15 +121,9 @@ def look(state: Path) -> BoxNow:
 
 
 def _clock() -> ClockNow:
-    synced = clock_synced()
-    if TIMESYNC.exists():
-        source = "timesyncd"
-    elif Path("/run/chrony/chronyd.pid").exists():
-        source = "chrony"
-    else:
-        source = "kernel" if synced else "none"
+    told = asyncio.run(clock.ask())
     battery = any(_is_battery(clock) for clock in Path("/sys/class/rtc").glob("rtc*"))
-    return ClockNow(time.time(), synced, source, battery)
+    return ClockNow(time.time(), told.state == "synced", told.by, battery)
 
 
 def _is_battery(clock: Path) -> bool:

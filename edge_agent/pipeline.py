@@ -11,7 +11,8 @@ from contextlib import aclosing
 from drivers.driver import Batch, Driver
 from drivers.reading import Readings
 from edge_agent.board import Board
-from edge_agent.checks import Checks, Stamps
+from edge_agent.checks import Checks
+from edge_agent.dating import Dating
 from edge_agent.habits import Habits
 from edge_agent.journal import Journal
 from edge_agent.lines import Encoder
@@ -21,11 +22,11 @@ class Intake:
     """Everything between a driver and the journal."""
 
     def __init__(
-        self, site: str, checks: Checks, stamps: Stamps, board: Board, journal: Journal, *, habits: Habits
+        self, site: str, checks: Checks, dating: Dating, board: Board, journal: Journal, *, habits: Habits
     ) -> None:
         """Join the parts."""
         self.checks, self.habits = checks, habits
-        self._stamps = stamps
+        self._dating = dating
         self._board = board
         self._journal = journal
         self._series = Encoder(site).series
@@ -33,11 +34,12 @@ class Intake:
     async def take(self, batch: Batch) -> None:
         """Check, stamp and show the readings, then put them into the journal; wait while it has no room."""
         await self._journal.room()
+        await self._dating.admitted()
         self._journal.put(self._checked(batch.readings), batch.done)
 
     def _checked(self, batch: tuple[Readings, ...]) -> Iterator[Readings]:
         for readings in batch:
-            stamped = self._stamps.rise(self._series(readings.source), readings)
+            stamped = self._dating.stamp(self._series(readings.source), readings)
             if stamped is None:
                 continue
             checked = self.habits(self.checks(stamped))

@@ -66,6 +66,20 @@ class JournalStatus(msgspec.Struct, frozen=True):
     """Messages that came a second time and were left out, since the start."""
 
 
+class ClockStatus(msgspec.Struct, frozen=True):
+    """The box's clock."""
+
+    state: str = "unknown"
+    """synced, waiting (a time source has none yet), unknown (nobody can tell; it is believed)."""
+    by: str = "none"
+    """chrony, timesyncd, kernel, none."""
+    held: int = 0
+    """Readings that wait for the right time before they are sent."""
+    step_s: float = 0.0
+    """Seconds by which it was last moved since the start; 0: never."""
+    step_ago_s: float | None = None
+
+
 class Status(msgspec.Struct, frozen=True):
     """What `edge status` shows."""
 
@@ -78,6 +92,7 @@ class Status(msgspec.Struct, frozen=True):
     name: str
     version: str
     uptime_s: float
+    clock: ClockStatus = ClockStatus()
 
 
 class SinkCursor(msgspec.Struct, frozen=True):
@@ -142,6 +157,7 @@ async def status(app: App) -> Status:
         name=app.config.name,
         version=__version__,
         uptime_s=round(time.monotonic() - app.started, 1),
+        clock=_clock(app),
     )
 
 
@@ -186,6 +202,17 @@ def _journal(app: App, stat: Stat) -> JournalStatus:
         commit_ms=round(journal.commit_ms, 1),
         error=journal.error,
         copies=app.copies,
+    )
+
+
+def _clock(app: App) -> ClockStatus:
+    clock = app.clock
+    return ClockStatus(
+        state=clock.told.state,
+        by=clock.told.by,
+        held=app.journal.held,
+        step_s=round(clock.step_s, 3),
+        step_ago_s=round(time.time() - clock.stepped_at, 1) if clock.step_s else None,
     )
 
 

@@ -35,6 +35,7 @@ from edge_agent.salvage import (
 )
 from edge_agent.schema import PAGE, checksum, connect, has_strange_values, is_damage, migrate
 from edge_agent.thin import DEFAULT, Policy
+from edge_agent.undated import Undated
 
 log = logging.getLogger("edge.journal")
 
@@ -108,6 +109,7 @@ class Store:
             if tail is not None:
                 self._take_tail(tail)
             self._boot = self._known_boot()
+            self.undated = Undated(self._db, self._boot)
             self._probe()
             self.openings += 1
         except BaseException:
@@ -277,13 +279,17 @@ class Store:
                 self._save_states(group.states, group.held)
         self._unsaved = {} if text else tallies
         if text:
+            self.undated.read()
             self.last_id += stored
             self.last_ms = max(self.last_ms, *(readings.time for readings in group.readings))
 
     def _insert(self, group: Group, lines: list[str], text: str, tallies: Mapping[Key, Tally], stored: int) -> None:
         kept = [readings for readings, line in zip(group.readings, lines, strict=True) if line]
         counts = [len(readings.values) - readings.values.count(None) for readings in kept]
-        side = Side(list(tallies.values()), [readings.mono for readings in kept], counts)
+        undated = [i for i, readings in enumerate(kept) if readings.undated]
+        side = Side(list(tallies.values()), [readings.mono for readings in kept], counts, undated)
+        if undated:
+            self.undated.begin(self.last_id)
         times = [readings.time for readings in kept]
         # A commit whose sync failed may be there all the same after the file was opened anew: it is this one.
         self._db.execute("DELETE FROM blobs WHERE id > ?", (self.last_id,))
@@ -317,15 +323,25 @@ class Store:
 
     def count_unsaved(self) -> None:
         """Put counts of groups that stored nothing straight into the ledger."""
-        self.ledger.count(self._unsaved.values())
-        self._unsaved = {}
+        if self.undated.after is None:  # else they wait for the right hour
+            self.ledger.count(self._unsaved.values())
+            self._unsaved = {}
 
     def whole_ledger(self, since_hour: int) -> Mapping[tuple[int, str], Mapping[str, int]]:
         """Fold everything, then the table: in one go, so that nothing is settled in between."""
         self.count_unsaved()
-        while self.ledger.fold(self.last_id):
+        while self.ledger.fold(self.foldable):
             pass
         return self.ledger.table(since_hour)
+
+    def fold(self) -> int:
+        """Add to the ledger what is new; see `Ledger.fold`."""
+        return self.ledger.fold(self.foldable)
+
+    @property
+    def foldable(self) -> int:
+        """Rows up to this one have their final hour."""
+        return self.last_id if self.undated.after is None else self.undated.after
 
     # --- reading ------------------------------------------------------------------------------------------------------
 
@@ -417,7 +433,7 @@ class Store:
 
     def trim(self, older_than_ms: int, sinks: Iterable[str]) -> int:
         """Delete some rows that all `sinks` have settled and that are older than the limit; how many it was."""
-        return self.room.trim(older_than_ms, sinks, self.last_id)
+        return self.room.trim(older_than_ms, sinks, self.foldable)
 
     def make_room(self, states: Mapping[str, SinkState]) -> Freed | None:
         """The file is at its limit: delivered history goes first; if there is none, the oldest readings are thinned.
@@ -428,6 +444,8 @@ class Store:
         try:
             if self.trim(_now_ms() + 1, states):
                 return Freed(0, 0, 0)
+            if self.undated.after is not None:
+                self.undated.give_up()  # no room for patience
             return self.room.thin(states, self.last_id, self.policy)
         finally:
             self._limit_pages()

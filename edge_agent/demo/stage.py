@@ -66,6 +66,7 @@ mqtt:
         points: {{traffic.count: $.count, traffic.speed_avg_kmh: $.speed}}
 """
 SINKS = """\
+clock: {{patience: 0s}}
 sinks:
   - id: centre
     influxdb: {{url: "{url}", version: 1, database: {database}}}

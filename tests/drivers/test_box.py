@@ -18,7 +18,7 @@ from tests.drivers.polling import Run, take
 
 
 def health(folder: Path, every: float = 0.02) -> BoxHealth:
-    return BoxHealth(Box().model_copy(update={"every": every}), folder)
+    return BoxHealth(Box().model_copy(update={"every": every}), folder, lambda: True)
 
 
 def fields(readings: Readings) -> dict[str, object]:

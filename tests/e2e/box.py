@@ -29,6 +29,7 @@ name: Phường Sao Đỏ
 language: en
 state: ./state
 box: {{disabled: true}}
+clock: {{patience: 0s}}
 buses:
   - id: line-1
     serial: ./line-1.tty

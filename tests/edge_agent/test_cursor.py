@@ -5,8 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_agent.cursor import MOST_RANGES, Cursor
-from edge_agent.journal import lane
+from edge_agent.cursor import MOST_RANGES, Cursor, lane
 
 RANGES = st.lists(st.tuples(st.integers(0, 60), st.integers(1, 20)).map(lambda r: (r[0], r[0] + r[1])), max_size=12)
 

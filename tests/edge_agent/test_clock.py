@@ -1,0 +1,297 @@
+"""Who is believed about the box's clock, and what happens to readings while nobody vouches for it."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from drivers.reading import Readings, Reason, Source, quantities
+from edge_agent import clock as clocks
+from edge_agent import dating
+from edge_agent.body import unpack
+from edge_agent.checks import Stamps
+from edge_agent.clock import Clock, Told, ask, base_ms
+from edge_agent.dating import Dating
+from edge_agent.demo_servers import free_port, wait_until
+from edge_agent.journal import Journal, Settled
+from edge_agent.lines import parse
+from edge_agent.store import Store
+
+Q = quantities()
+LEVEL = Source("water-1", (Q["water.level_m"],))
+SERIES = "water,site=cl-02,sensor=water-1"
+HOUR = 3_600_000
+WAITING, SYNCED, UNKNOWN = Told("waiting", "chrony"), Told("synced", "chrony"), Told("unknown", "none")
+YEAR_1970, YEAR_2096 = -56 * 365 * 24 * HOUR, 70 * 365 * 24 * HOUR
+
+
+# --- who is asked -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(params=["local stratum 10", ""], ids=["synced", "waiting"])
+def chronyd(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[tuple[str, int], str]]:
+    """A real chronyd that leaves the clock alone; with and without a time of its own."""
+    program = shutil.which("chronyd", path="/usr/sbin:/usr/bin:/sbin")
+    if program is None:
+        pytest.skip("chronyd is not installed: apt-get install chrony")
+    port, file = free_port(), tmp_path / "chrony.conf"
+    places = f"bindcmdaddress 127.0.0.1\nbindcmdaddress {tmp_path}/sock\npidfile {tmp_path}/pid\n"
+    file.write_text(f"cmdport {port}\nport 0\n{places}{request.param}\n", encoding="utf-8")
+    process = subprocess.Popen([program, "-x", "-d", "-U", "-f", str(file)], stderr=subprocess.DEVNULL)
+    try:
+        if not wait_until(lambda: asyncio.run(ask(("127.0.0.1", port))).by == "chrony", 5):
+            pytest.skip("chronyd does not run here without more rights")
+        yield ("127.0.0.1", port), "synced" if request.param else "waiting"
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def test_chrony_is_asked_first(chronyd: tuple[tuple[str, int], str], tmp_path: Path) -> None:
+    """Its word counts, whatever timesyncd has left behind."""
+    address, state = chronyd
+    (tmp_path / "synchronized").touch()
+    assert asyncio.run(ask(address, tmp_path)) == Told(state, "chrony")  # type: ignore[arg-type]  # a parameter
+
+
+def test_timesyncd_is_asked_next(tmp_path: Path) -> None:
+    """Its mark says that the clock was set; without the mark it is still at it."""
+    nobody = ("127.0.0.1", free_port())
+    assert asyncio.run(ask(nobody, tmp_path)) == Told("waiting", "timesyncd")
+    (tmp_path / "synchronized").touch()
+    assert asyncio.run(ask(nobody, tmp_path)) == Told("synced", "timesyncd")
+
+
+def test_box_without_a_time_source_is_not_kept_waiting(tmp_path: Path) -> None:
+    """The kernel may call the clock right; where nobody is there to set it, it is unknown and believed."""
+    told = asyncio.run(ask(("127.0.0.1", free_port()), tmp_path / "none"))
+    assert told.state in ("synced", "unknown")
+    assert told.by in ("kernel", "none")
+
+
+@pytest.mark.parametrize("answer", [b"", b"x", b"\6\2" + bytes(102), bytes(200)])
+def test_answer_that_is_not_chronys_is_none(answer: bytes) -> None:
+    """Whoever else has that port is not believed."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+        other.bind(("127.0.0.1", 0))
+
+        async def main() -> Told:
+            asking = asyncio.ensure_future(ask(other.getsockname(), Path("none")))
+            await asyncio.sleep(0.05)
+            _, place = other.recvfrom(512)
+            other.sendto(answer, place)
+            return await asking
+
+        assert asyncio.run(main()).by != "chrony"
+
+
+# --- readings of a clock that is not right ----------------------------------------------------------------------------
+
+
+class Box:
+    """A journal with its dating, whose clock a test moves."""
+
+    def __init__(
+        self, folder: Path, monkeypatch: pytest.MonkeyPatch, boot: str = "boot", patience: float = 300
+    ) -> None:
+        """`off`, ms: how wrong the clock is."""
+        self.off = 0
+        monkeypatch.setattr(clocks, "base_ms", lambda: base_ms() + self.off)
+        monkeypatch.setattr(dating, "base_ms", lambda: base_ms() + self.off)
+        self.told = UNKNOWN
+        self.store = Store(folder / "journal.db", "cl-02", boot, 64 << 20)
+        self.journal = Journal(self.store, {"centre": ()}, 0.01, 30)
+        self.stamps = Stamps(self.store.last_stamps())
+        self.clock = Clock()
+        self.dating = Dating(self.clock, self.journal, self.stamps, patience)
+
+        async def told(*_: object) -> Told:
+            return self.told
+
+        monkeypatch.setattr(clocks, "ask", told)
+
+    def read(self, value: float) -> None:
+        """A reading now, as the clock goes."""
+        mono = time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000_000
+        some = self.dating.stamp(SERIES, Readings(LEVEL, mono + base_ms() + self.off, mono, (value,)))
+        assert some is not None
+        self.journal.put([some])
+
+    async def sent(self) -> list[tuple[int, str, str]]:
+        """Time, value and reason of all that a sink would get now."""
+        found = []
+        while self.journal.waiting("centre") - self.journal.held > 0:
+            rows = await self.journal.take("centre", 1000, 1 << 20)
+            lines = [line for row in rows for line in parse(unpack(row.body))]
+            found += [(line.time, line.fields[0][1], dict(line.quality).get("qr", "")) for line in lines]
+            self.journal.settle("centre", rows, Settled(sum(row.readings for row in rows)))
+        return found
+
+
+@pytest.mark.parametrize("off", [YEAR_1970, -HOUR, 10 * 60_000, YEAR_2096], ids=["1970", "-1h", "+10min", "2096"])
+def test_readings_before_the_first_sync_are_held_and_dated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, off: int
+) -> None:
+    """None is sent before; then each has the time at which it was read, in order, marked; later ones are plain."""
+
+    async def main() -> None:
+        box = Box(tmp_path, monkeypatch)
+        box.off, box.told = off, WAITING
+        await box.dating.begin()
+        began = time.time_ns() // 1_000_000
+        for n in range(30):
+            box.read(float(n))
+            if n % 10 == 0:
+                await box.journal.flush()
+        await box.journal.flush()
+        assert (box.journal.held, await box.sent()) == (30, [])
+        assert [trouble.what for trouble in box.dating.troubles()] == ["clock_unsynced"]
+        box.off, box.told = 0, SYNCED
+        await box.dating._turn()
+        box.read(99.0)
+        await box.journal.flush()
+        sent = await box.sent()
+        assert [float(value) for _, value, _ in sent] == [*map(float, range(30)), 99.0]
+        assert all(began - 1500 <= stamp <= began + 20_000 for stamp, _, _ in sent), sent
+        assert [stamp for stamp, _, _ in sent] == sorted({stamp for stamp, _, _ in sent})
+        assert {reason for _, _, reason in sent[:-1]} == {'"clock_unsynced"'}
+        assert (sent[-1][2], box.dating.troubles()) == ("", [])
+        hours = {hour for hour, _ in await box.journal.ledger(0)}
+        assert all(abs(hour - began // HOUR) <= 1 for hour in hours)
+        await box.journal.close()
+
+    asyncio.run(main())
+
+
+def test_boot_that_never_had_the_time_is_kept_and_marked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once a sink has answered and patience is over they go out as they are; the next boot's wait for theirs."""
+
+    async def main() -> None:
+        box = Box(tmp_path, monkeypatch, patience=0.01)
+        box.off, box.told = YEAR_1970, WAITING
+        await box.dating.begin()
+        box.read(1.0)
+        await box.journal.flush()
+        await box.dating._turn()
+        assert (box.journal.held, box.journal.unheard) == (1, True)  # nobody to deliver to: waiting costs nothing
+        box.journal.heard()
+        await asyncio.sleep(0.02)
+        await box.dating._turn()
+        box.read(2.0)
+        await box.journal.flush()
+        sent = await box.sent()
+        assert [(value, reason) for _, value, reason in sent] == [(v, '"clock_unsynced"') for v in ("1.0", "2.0")]
+        assert all(stamp < time.time_ns() // 1_000_000 - 40 * 365 * 24 * HOUR for stamp, _, _ in sent)
+        await box.journal.close()
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("boot", ["boot", "next boot"])
+def test_agent_that_ended_meanwhile_dates_what_it_can(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, boot: str
+) -> None:
+    """In the same boot the monotonic time still tells; after another one nothing does, and they keep what they have."""
+
+    async def main() -> None:
+        box = Box(tmp_path, monkeypatch)
+        box.off, box.told = YEAR_1970, WAITING
+        await box.dating.begin()
+        box.read(1.0)
+        await box.journal.close()
+        box = Box(tmp_path, monkeypatch, boot=boot)
+        box.told = SYNCED
+        await box.dating.begin()
+        ((stamp, _, reason),) = await box.sent()
+        assert (abs(stamp - time.time_ns() // 1_000_000) < 20_000) == (boot == "boot")
+        assert reason == '"clock_unsynced"'
+        await box.journal.close()
+
+    asyncio.run(main())
+
+
+def test_rows_keep_their_dates_once_they_may_be_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The clock is lost again later: what was there before stays as it is."""
+
+    async def main() -> None:
+        box = Box(tmp_path, monkeypatch)
+        await box.dating.begin()
+        box.read(1.0)
+        await box.journal.flush()
+        box.told = WAITING
+        await box.dating._turn()
+        box.read(2.0)
+        await box.journal.flush()
+        assert [value for _, value, _ in await box.sent()] == ["1.0"]
+        box.told = SYNCED
+        await box.dating._turn()
+        assert [value for _, value, _ in await box.sent()] == ["2.0"]
+        await box.journal.close()
+
+    asyncio.run(main())
+
+
+def test_step_of_the_clock_is_an_event(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is noticed with its size, and nothing becomes old by it on nobody's word."""
+
+    async def main() -> None:
+        box = Box(tmp_path, monkeypatch)
+        await box.dating.begin()
+        await box.dating._turn()
+        assert (box.clock.step_s, box.dating.steps.empty()) == (0.0, True)
+        box.off = YEAR_2096
+        await box.dating._turn()
+        assert abs(box.dating.steps.get_nowait() - YEAR_2096 / 1000) < 2
+        assert box.journal.clock_doubtful
+        box.off, box.told = 0, SYNCED
+        await box.dating._turn()
+        assert abs(box.clock.step_s + YEAR_2096 / 1000) < 2
+        assert not box.journal.clock_doubtful
+        await box.journal.close()
+
+    asyncio.run(main())
+
+
+# --- stamps -----------------------------------------------------------------------------------------------------------
+
+
+def stamped(stamps: Stamps, time_ms: int) -> tuple[int, bool]:
+    """The stamp that a reading gets, and whether it is marked."""
+    found = stamps.rise(SERIES, Readings(LEVEL, time_ms, 0, (1.0,)))
+    assert found is not None
+    return found.time, found.reason(0) is Reason.clock_unsynced
+
+
+def test_hour_in_another_century_does_not_hold_the_stamps_there() -> None:
+    """A step to 2096 and back: true stamps again at once, and none is given twice."""
+    stamps, now = Stamps({}), 1_786_674_000_000
+    given = [stamped(stamps, now + 1000 * n)[0] for n in range(10)]
+    given += [stamped(stamps, now + YEAR_2096 + 1000 * n)[0] for n in range(10)]
+    back = [stamped(stamps, now + 20_000 + 1000 * n) for n in range(10)]
+    assert back == [(now + 20_000 + 1000 * n, False) for n in range(10)]
+    again = [stamped(stamps, now + YEAR_2096 + 1000 * n)[0] for n in range(10)]
+    given += [stamp for stamp, _ in back] + again
+    assert len(set(given)) == len(given)
+
+
+def test_stamp_of_2096_on_disk_does_not_hold_the_stamps_there() -> None:
+    """The agent restarted during the excursion."""
+    now = 1_786_674_000_000
+    assert stamped(Stamps({SERIES: now + YEAR_2096}), now) == (now, False)
+
+
+def test_clock_that_goes_back_an_hour_gives_no_stamp_twice() -> None:
+    """The hour was used: stamps stand still at its end, marked, until the clock is past it."""
+    stamps, now = Stamps({}), 1_786_674_000_000
+    first = [stamped(stamps, now + 60_000 * n)[0] for n in range(60)]
+    second = [stamped(stamps, now + 60_000 * n) for n in range(1, 62)]
+    assert len({*first, *(stamp for stamp, _ in second)}) == 121
+    assert all(marked for _, marked in second[:58])
+    assert second[-1] == (now + 60_000 * 61, False)
