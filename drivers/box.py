@@ -13,10 +13,13 @@ import time
 from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from drivers.driver import Batch, Trouble
 from drivers.reading import Readings, Reason, Source, Value, quantities
-from drivers.settings import Box
+
+if TYPE_CHECKING:
+    from drivers.settings import Box
 
 log = logging.getLogger("edge.box")
 

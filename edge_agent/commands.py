@@ -14,12 +14,11 @@ from typing import TypeVar
 import msgspec
 
 from drivers.marked import Problems
-from drivers.reading import Value
 from edge_agent import config as configuration
 from edge_agent.board import PointNow
 from edge_agent.client import Failed, NotAllowed, NotRunning, ask
 from edge_agent.config import Config, check_report, render
-from edge_agent.show import mark, painted, table, terminal_width, unit
+from edge_agent.show import mark, painted, shown, table, terminal_width, unit
 from edge_agent.status import VERDICTS, JournalStat, LedgerRow, SinkStatus, Status
 from edge_agent.text import Text, texts
 
@@ -104,17 +103,6 @@ def _point_row(point: PointNow, text: Text) -> list[str]:
         quality += f" ({text(f'reason.{point.reason}')})"
     age = "–" if point.age_s is None else text.duration(point.age_s)
     return [point.point, shown(point.value, text), unit(point.unit), quality, age, point.source]
-
-
-def shown(value: Value | None, text: Text) -> str:
-    """A value as the language writes it; a dash where there is none."""
-    if value is None:
-        return "–"
-    if isinstance(value, bool):
-        return text("value.yes" if value else "value.no")
-    if isinstance(value, int | float):
-        return text.number(value)
-    return value
 
 
 def journal_stat(arguments: argparse.Namespace) -> int:

@@ -18,6 +18,7 @@ from aiohttp import web
 from edge_agent import bench_routes, diagnosis, point, report, status
 from edge_agent.changes import change_routes
 from edge_agent.status import worse
+from edge_agent.text import LANGUAGES, texts
 
 if TYPE_CHECKING:
     from edge_agent.app import App
@@ -75,10 +76,12 @@ def _questions(app: App) -> list[web.RouteDef]:
     async def of_ledger(request: web.Request) -> web.Response:
         return answer(await status.ledger(app, _number(request, "since", "hours since 1970, a whole number")))
 
-    async def of_findings(_: web.Request) -> web.Response:
-        found = await diagnosis.findings(app)
+    async def of_findings(request: web.Request) -> web.Response:
+        language = request.query.get("language", "")
+        text = texts(language) if language in LANGUAGES else app.text
+        found = await diagnosis.findings(app, text)
         now = await status.status(app)
-        return answer(diagnosis.summed(found, worse(now.verdict, found), app))
+        return answer(diagnosis.summed(found, worse(now.verdict, found), text))
 
     return [
         web.get("/status", of_status),

@@ -11,6 +11,7 @@ from edge_agent import gather
 from edge_agent.facts import Certificate, Facts
 from edge_agent.findings import Finding, Findings, judge
 from edge_agent.machine import BoxNow, look
+from edge_agent.text import Text
 
 if TYPE_CHECKING:
     from edge_agent.app import App
@@ -66,12 +67,12 @@ async def facts(app: App) -> list[Facts]:
     ]
 
 
-async def findings(app: App) -> list[Finding]:
-    """What is wrong, worst first."""
-    return judge(await facts(app), app.text, time.time())
+async def findings(app: App, text: Text | None = None) -> list[Finding]:
+    """What is wrong, worst first; in another language than the box's where one is given."""
+    return judge(await facts(app), text or app.text, time.time())
 
 
-def summed(found: list[Finding], verdict: str, app: App) -> Findings:
+def summed(found: list[Finding], verdict: str, text: Text) -> Findings:
     """With the verdict in words."""
     count = sum(each.severity != "info" for each in found)
-    return Findings(verdict, app.text(f"verdict.{verdict}", count=count), found)
+    return Findings(verdict, text(f"verdict.{verdict}", count=count), found)

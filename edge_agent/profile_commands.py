@@ -17,9 +17,9 @@ import msgspec
 from drivers.marked import Problem, Problems
 from drivers.profile import Profile, UnknownVariant, library, read_profile
 from drivers.profile_view import Decoded, PointView, PollTime, ProfileView, WrongFrame, decoded, settle, view
-from edge_agent.commands import Wrong, shown
+from edge_agent.commands import Wrong
 from edge_agent.config import sentence
-from edge_agent.show import mark, painted, table, terminal_width, unit
+from edge_agent.show import mark, painted, shown, table, terminal_width, unit
 from edge_agent.text import Text, texts
 
 if TYPE_CHECKING:

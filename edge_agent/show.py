@@ -8,6 +8,9 @@ import sys
 import unicodedata
 from collections.abc import Sequence
 
+from drivers.reading import Value
+from edge_agent.text import Text
+
 COLOURS = {"good": "32", "ok": "32", "up": "32", "uncertain": "33", "attention": "33", "bad": "31", "failed": "31"}
 COLOURS |= {"down": "31", "refusing": "31", "throttled": "33"}
 MARKS = {"good": "●", "uncertain": "▲", "bad": "✖", "ok": "●", "attention": "▲", "failed": "✖"}
@@ -78,3 +81,14 @@ def encodable(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def shown(value: Value | None, text: Text) -> str:
+    """A value as the language writes it; a dash where there is none."""
+    if value is None:
+        return "–"
+    if isinstance(value, bool):
+        return text("value.yes" if value else "value.no")
+    if isinstance(value, int | float):
+        return text.number(value)
+    return value

@@ -11,9 +11,8 @@ from itertools import groupby
 import msgspec
 
 from edge_agent.board import PointNow
-from edge_agent.commands import shown
 from edge_agent.demo.watch import Depth, Event, Moment, device, label, unit
-from edge_agent.show import MARKS, colours, painted, width
+from edge_agent.show import MARKS, colours, painted, shown, width
 from edge_agent.text import Text
 
 SHOWN = (

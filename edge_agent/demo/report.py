@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from drivers.sim.compare import Found
-from edge_agent.commands import shown
 from edge_agent.demo.account import Account
-from edge_agent.show import mark, painted, table
+from edge_agent.show import mark, painted, shown, table
 from edge_agent.text import Text
 
 NAMED = 10

@@ -14,7 +14,7 @@ import msgspec
 from drivers.reading import NOT_READ
 from edge_agent.board import PointNow
 from edge_agent.client import NotRunning, ask
-from edge_agent.commands import shown
+from edge_agent.show import shown
 from edge_agent.status import SinkStatus, Status
 from edge_agent.text import Text
 

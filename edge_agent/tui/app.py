@@ -19,9 +19,9 @@ from edge_agent.tui.driver import MeasuredDriver
 from edge_agent.tui.page import Bar, Page, Painter
 from edge_agent.tui.picture import Picture
 from edge_agent.tui.rows import Place, Row
-from edge_agent.tui.views import modbus
+from edge_agent.tui.views import log, modbus
 from edge_agent.tui.views.frame import Frame
-from edge_agent.tui.views.screens import BY_NAME, SCREENS, footer, header
+from edge_agent.tui.views.screens import SCREENS, footer, header, of
 
 COPIED_ROWS = 400
 FASTEST = 0.1
@@ -57,7 +57,7 @@ class Terminal(App[None]):
     COMMAND_PALETTE_BINDING = "colon"
     CSS = """
     Screen { layout: vertical; }
-    #line { dock: bottom; height: 1; border: none; padding: 0 1; display: none; offset-y: -1; }
+    #line { height: 1; border: none; padding: 0 1; display: none; }
     #line.open { display: block; }
     """
     BINDINGS = [  # noqa: RUF012 - as Textual declares it
@@ -74,6 +74,7 @@ class Terminal(App[None]):
         _key("slash", "find"),
         _key("question_mark,h,f1", "help"),
         _key("s", "sort"),
+        _key("v", "level"),
         _key("p", "pause"),
         _key("y", "copy"),
         _key("l", "language"),
@@ -92,6 +93,7 @@ class Terminal(App[None]):
         self._trail: list[Place] = []
         self._finds: dict[str, str] = {}
         self._sort = "worst"
+        self._level = log.CHOICES[0]
         self._paused = False
         self._interval = 1.0
         self._drawn = 0.0
@@ -122,8 +124,7 @@ class Terminal(App[None]):
         """Ask what the shown screen needs, for ever."""
         while True:
             if not self._paused:
-                needs = BY_NAME[self._place.screen].needs
-                await self._picture.refresh(dict.fromkeys(needs, ""), self._moment.now())
+                await self._picture.refresh(of(self._place).needs, self._moment.now, self._place.key)
                 self.draw()
             self._kick.clear()
             with suppress(TimeoutError):
@@ -151,13 +152,14 @@ class Terminal(App[None]):
             place=self._place,
             find=self._finds.get(self._place.screen, ""),
             sort=self._sort,
+            level=self._level,
             interval=self._interval,
             paused=self._paused,
         )
 
     def rows(self) -> list[Row]:
         """The shown page."""
-        return BY_NAME[self._place.screen].rows(self._picture, self.frame())
+        return of(self._place).rows(self._picture, self.frame())
 
     def draw(self, select: str = "") -> None:
         """Show what changed, unless the line still carries the last picture."""
@@ -224,6 +226,12 @@ class Terminal(App[None]):
         self._sort = "name" if self._sort == "worst" else "worst"
         self.draw()
 
+    def action_level(self) -> None:
+        """All of the log, warnings, errors."""
+        after = log.CHOICES.index(self._level) + 1
+        self._level = log.CHOICES[after % len(log.CHOICES)]
+        self.draw()
+
     def action_pause(self) -> None:
         """Hold the picture still, to read it out on the telephone."""
         self._paused = not self._paused
@@ -233,6 +241,8 @@ class Terminal(App[None]):
     def action_language(self) -> None:
         """The other language."""
         self._text = texts(next(language for language in LANGUAGES if language != self._text.language))
+        self._picture.language = self._text.language
+        self._kick.set()
         self.draw()
 
     def action_copy(self) -> None:
@@ -292,6 +302,7 @@ class Terminal(App[None]):
         field = self.query_one("#line", Input)
         field.placeholder, field.value = hint, value
         field.add_class("open")
+        self._foot.display = False
         field.focus()
 
     def on_input_changed(self, event: Input.Changed) -> None:
@@ -302,8 +313,7 @@ class Terminal(App[None]):
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         """The filter stays, a tool begins; the line goes."""
-        event.input.remove_class("open")
-        self._page.focus()
+        self._typed(event.input)
         words = event.value.split()
         if self._purpose == "tool" and words:
             if words[0] in modbus.TOOLS:
@@ -312,12 +322,17 @@ class Terminal(App[None]):
                 self.notify(self._text("tui.modbus.unknown", tools=", ".join(modbus.TOOLS)), severity="warning")
         self.draw()
 
+    def _typed(self, field: Input) -> None:
+        """The line goes, the keys are keys again."""
+        field.remove_class("open")
+        self._foot.display = True
+        self._page.focus()
+
     def action_up(self) -> None:
         """Out of the typing first, then out of the filter, then to the place before."""
         field = self.query_one("#line", Input)
         if field.has_class("open"):
-            field.remove_class("open")
-            self._page.focus()
+            self._typed(field)
         elif self._finds.pop(self._place.screen, ""):
             self.draw()
         elif self._trail:

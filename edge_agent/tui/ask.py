@@ -28,14 +28,14 @@ class Silent(Exception):
     """The agent takes the question and does not answer."""
 
 
-async def ask(socket: Path, question: str, kind: Any, body: object = None, limit: float = LIMIT) -> Any:
-    """The decoded answer. With a body, or for words that begin with POST, something is done rather than asked.
+async def ask(socket: Path, question: str, kind: Any, body: object = None, token: str = "") -> Any:
+    """The decoded answer. A question may begin with its verb; with a body it is POST. `token`: of the maintenance lock.
 
     Raises NotRunning, NotAllowed, Silent, NotThere, Refused or Failed.
     """
     try:
-        async with asyncio.timeout(limit):
-            raw = await _exchange(socket, question, body)
+        async with asyncio.timeout(LIMIT):
+            raw = await _exchange(socket, question, body, token)
     except TimeoutError:
         raise Silent(question) from None
     except PermissionError as fault:
@@ -45,16 +45,16 @@ async def ask(socket: Path, question: str, kind: Any, body: object = None, limit
     return _decoded(raw, kind)
 
 
-async def _exchange(socket: Path, question: str, body: object) -> bytes:
+async def _exchange(socket: Path, question: str, body: object, token: str) -> bytes:
     """HTTP/1.0: the answer ends where the connection ends, so that no chunk needs to be counted."""
     reader, writer = await asyncio.open_unix_connection(str(socket), limit=1 << 20)
-    verb, _, path = (
-        question.partition(" ") if " " in question else ("POST" if body is not None else "GET", "", question)
-    )
-    sent = b"" if body is None else msgspec.json.encode(body)
-    head = (
-        f"{verb} {path} HTTP/1.0\r\nHost: edge\r\nContent-Type: application/json\r\nContent-Length: {len(sent)}\r\n\r\n"
-    )
+    verb, _, path = question.rpartition(" ")
+    verb = verb or ("GET" if body is None else "POST")
+    sent = b"" if body is None else body if isinstance(body, bytes) else msgspec.json.encode(body)
+    lines = [f"{verb} {path} HTTP/1.0", "Host: edge", f"Content-Length: {len(sent)}"]
+    if token:
+        lines.append(f"X-Maintain: {token}")
+    head = "\r\n".join([*lines, "", ""])
     try:
         writer.write(head.encode() + sent)
         await writer.drain()
@@ -73,6 +73,17 @@ async def _all_of(reader: asyncio.StreamReader) -> bytes:
     return b"".join(parts)
 
 
+class _Refusal(msgspec.Struct):
+    sentence: str = ""
+
+
+def _sentence(body: bytes) -> str:
+    try:
+        return msgspec.json.decode(body, type=_Refusal).sentence
+    except msgspec.MsgspecError:
+        return ""
+
+
 def _decoded(raw: bytes, kind: Any) -> Any:
     head, found, body = raw.partition(b"\r\n\r\n")
     words = head.split(b" ", 2)
@@ -83,7 +94,7 @@ def _decoded(raw: bytes, kind: Any) -> Any:
     if status in (http.HTTPStatus.NOT_FOUND, http.HTTPStatus.METHOD_NOT_ALLOWED) and not body.startswith(b"{"):
         raise NotThere(said)
     if 400 <= status < 500:
-        raise Refused(said)
+        raise Refused(_sentence(body) or said)
     if status != http.HTTPStatus.OK:
         raise Failed(f"{status} {said}")
     try:

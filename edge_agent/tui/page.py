@@ -71,9 +71,7 @@ class Page(ScrollView, can_focus=True, inherit_bindings=False):
         held = select or (self.selected.key if self.selected else "")
         before = self._visible()
         self.rows = rows
-        self.cursor = next((i for i, row in enumerate(rows) if row.key and row.key == held), -1)
-        if self.cursor < 0 and held:
-            self.cursor = next((i for i, row in enumerate(rows) if row.key), -1)
+        self.cursor = found(rows, held) if held else -1
         size = Size(self.size.width, len(rows))
         if size != self.virtual_size:
             self.virtual_size = size
@@ -126,6 +124,15 @@ class Page(ScrollView, can_focus=True, inherit_bindings=False):
 
     def _redraw(self, before: Sequence[Strip]) -> None:
         redraw(self, before, self._visible())
+
+
+def found(rows: Sequence[Row], thing: str) -> int:
+    """The row of a thing: its own, else one of what belongs to it (a point of a device), else one that names it."""
+    keys = [row.key for row in rows]
+    if thing in keys:
+        return keys.index(thing)
+    fits = (lambda key: key.startswith(f"{thing}."), lambda key: thing in key.split(), bool)
+    return next((i for fit in fits for i, key in enumerate(keys) if fit(key)), -1)
 
 
 class Bar(Widget):

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Generic, TypeVar
+from urllib.parse import quote
 
 import msgspec
 
 from edge_agent.board import PointNow
 from edge_agent.client import Failed, NotAllowed, NotRunning
-from edge_agent.status import JournalStat, LedgerRow, Status
+from edge_agent.findings import Findings
+from edge_agent.logbook import LogLine
+from edge_agent.maintain import Done, Maintenance
+from edge_agent.status import JournalStat, Status
 from edge_agent.tui.ask import NotThere, Refused, Silent, ask
 from edge_agent.tui.runs import Run
 
@@ -19,15 +22,16 @@ T = TypeVar("T")
 
 OLD = 5.0
 """Seconds without an answer, beyond the refresh interval, after which the screen calls itself old."""
-TREND_MINUTES = 30
+MOST_LOG = 1_000
+"""Lines of the log that are kept here."""
 
 
 class Known(Generic[T]):
     """One question and its newest answer."""
 
-    def __init__(self, question: str, kind: Any) -> None:
-        """`kind`: the type of the answer."""
-        self.question, self.kind = question, kind
+    def __init__(self, question: str, kind: Callable[[], Any], every: float = 0.0) -> None:
+        """`kind` gives the type of the answer; `every`: seconds for which an answer is new enough."""
+        self.question, self.kind, self.every = question, kind, every
         self.value: T | None = None
         self.at: float | None = None
         """Monotonic seconds of the answer."""
@@ -37,6 +41,10 @@ class Known(Generic[T]):
     def take(self, value: T, now: float) -> None:
         """An answer came."""
         self.value, self.at, self.fault = value, now, ""
+
+    def due(self, now: float) -> bool:
+        """It is time to ask again."""
+        return self.at is None or now - self.at >= self.every
 
 
 class Away(msgspec.Struct, frozen=True):
@@ -48,30 +56,6 @@ class Away(msgspec.Struct, frozen=True):
     """Monotonic seconds."""
 
 
-class Trend:
-    """The last value of each of the last thirty minutes, by point, as seen while the terminal is open."""
-
-    def __init__(self) -> None:
-        """Nothing seen yet."""
-        self._seen: dict[str, deque[tuple[int, float]]] = {}
-
-    def see(self, points: list[PointNow], now: float) -> None:
-        """Take the newest values."""
-        minute = int(now // 60)
-        for point in points:
-            if isinstance(point.value, int | float) and not isinstance(point.value, bool) and point.quality != "bad":
-                kept = self._seen.setdefault(point.point, deque(maxlen=TREND_MINUTES))
-                if kept and kept[-1][0] == minute:
-                    kept.pop()
-                kept.append((minute, float(point.value)))
-
-    def of(self, point: str, now: float) -> list[float | None]:
-        """One value a minute, None where there was none."""
-        by = dict(self._seen.get(point, ()))
-        last = int(now // 60)
-        return [by.get(minute) for minute in range(last - TREND_MINUTES + 1, last + 1)]
-
-
 class Line(msgspec.Struct, frozen=True):
     """A Modbus bus of the configuration."""
 
@@ -81,28 +65,60 @@ class Line(msgspec.Struct, frozen=True):
     """The first unit on it, as an example."""
 
 
+class MeetingPlace(msgspec.Struct, frozen=True):
+    """The meeting of the configuration."""
+
+    room: str
+    listen: str
+    url: str
+
+
+def _point() -> Any:
+    from edge_agent.point import PointDetail
+
+    return PointDetail
+
+
+def _box() -> Any:
+    from edge_agent.machine import BoxNow
+
+    return BoxNow
+
+
+def _config() -> Any:
+    from edge_agent.trial import ConfigNow
+
+    return ConfigNow
+
+
 class Picture:
     """All that is known."""
 
     def __init__(self, socket: Path, file: Path) -> None:
         """`file`: the configuration, to name it."""
         self.socket, self.file = socket, file
-        self.problems: list[str] = []
+        self.problems: Sequence[str] = ()
         """What is wrong with the configuration file as this terminal reads it."""
-        self.status: Known[Status] = Known("/status", Status)
-        self.points: Known[list[PointNow]] = Known("/points", list[PointNow])
-        self.journal: Known[JournalStat] = Known("/journal", JournalStat)
-        self.ledger: Known[list[LedgerRow]] = Known("/ledger", list[LedgerRow])
-        self.trend = Trend()
-        self.buses: tuple[Line, ...] = ()
-        self.runs = {"network": Run(), "modbus": Run(), "report": Run()}
+        self.buses: Sequence[Line] = ()
+        self.meeting: MeetingPlace | None = None
+        self.status: Known[Status] = Known("/status", lambda: Status)
+        self.findings: Known[Findings] = Known("/findings", lambda: Findings)
+        self.points: Known[list[PointNow]] = Known("/points", lambda: list[PointNow])
+        self.trends: Known[dict[str, list[float | None]]] = Known(
+            "/trends", lambda: dict[str, list[float | None]], every=30.0
+        )
+        self.journal: Known[JournalStat] = Known("/journal", lambda: JournalStat)
+        self.log: Known[list[LogLine]] = Known("/log", lambda: list[LogLine])
+        # These three modules are imported only where their screen is opened: they weigh more than the others together.
+        self.point: Known[Any] = Known("/point", _point)
+        self.box: Known[Any] = Known("/box", _box, every=5.0)
+        self.config: Known[Any] = Known("/config", _config, every=1.0)
+        self.maintenance: Known[Maintenance] = Known("/maintain", lambda: Maintenance, every=2.0)
+        self.audit: Known[list[Done]] = Known("/audit", lambda: list[Done], every=5.0)
+        self.runs = {"network": Run(), "modbus": Run(), "box": Run()}
         self.away: Away | None = None
-
-    def by_name(self, name: str) -> Known[Any]:
-        """A question by its attribute name, as views name what they need."""
-        found = getattr(self, name)
-        assert isinstance(found, Known)
-        return found
+        self.language = ""
+        """In which the agent's own sentences are wished; empty: as it is configured."""
 
     def age(self, now: float) -> float | None:
         """Seconds since the agent last told how it is; None: it never did."""
@@ -113,22 +129,40 @@ class Picture:
         age = self.age(now)
         return age is not None and age > OLD + interval
 
-    async def refresh(self, names: Mapping[str, str], now: float) -> None:
-        """Ask anew: names of questions, and their words where they have any. What fails is remembered, not raised."""
-        for name, words in names.items():
-            known = self.by_name(name)
+    async def refresh(self, names: Sequence[str], now: Callable[[], float], about: str = "") -> None:
+        """Ask anew by names of questions; `about`: the point in question. What fails is remembered, not raised."""
+        for name in names:
+            known = getattr(self, name)
+            assert isinstance(known, Known)
+            if not known.due(now()):
+                continue
             try:
-                value = await ask(self.socket, known.question + words, known.kind)
+                value = await ask(self.socket, self._words(name, known, about), known.kind())
             except (NotRunning, NotAllowed, Silent) as fault:
-                self._lost(fault, now)
+                self._lost(fault, now())
                 return
             except (NotThere, Refused, Failed) as fault:
                 known.value, known.fault = None, "missing" if isinstance(fault, NotThere) else str(fault)
                 continue
             self.away = None
-            known.take(value, now)
-            if name == "points":
-                self.trend.see(value, now)
+            known.take(self._merged(value) if name == "log" else value, now())
+
+    def _words(self, name: str, known: Known[Any], about: str) -> str:
+        if name == "log":
+            return f"/log?since={max((line.number for line in self.log.value or ()), default=0)}"
+        if name == "point":
+            return f"/point/{quote(about, safe='')}"
+        if name == "findings" and self.language:
+            return f"/findings?language={self.language}"
+        return known.question
+
+    def _merged(self, new: list[LogLine]) -> list[LogLine]:
+        """A line that was folded again takes the place of its older self. A new agent counts from one again."""
+        if new and min(line.number for line in new) == 1:
+            return new
+        told = {(line.level, line.source, line.text) for line in new}
+        kept = [line for line in self.log.value or () if (line.level, line.source, line.text) not in told]
+        return [*kept, *new][-MOST_LOG:]
 
     def _lost(self, fault: Exception, now: float) -> None:
         what = {NotRunning: "not_running", NotAllowed: "not_allowed"}.get(type(fault), "silent")

@@ -15,10 +15,10 @@ from zoneinfo import ZoneInfo
 from edge_agent.status import VERDICTS
 from edge_agent.text import LANGUAGES, Text, texts
 from edge_agent.tui.picture import Picture
-from edge_agent.tui.rows import Place, Row, in_ascii, with_twins
+from edge_agent.tui.rows import STATE_MARKS, Place, Row, in_ascii, with_twins
 from edge_agent.tui.terminal import Terminal
 from edge_agent.tui.views.frame import Frame
-from edge_agent.tui.views.screens import BY_NAME, SCREENS
+from edge_agent.tui.views.screens import SCREENS, of
 
 WATCH = 3.0
 """Seconds between looks at the agent; only a change is printed."""
@@ -84,7 +84,7 @@ class Plain:
     async def once(self) -> int:
         """The overview, and how well the box is as exit code."""
         await self._ask()
-        for line in self._lines(BY_NAME[self._place.screen].rows(self._picture, self._frame())):
+        for line in self._lines(of(self._place).rows(self._picture, self._frame())):
             self.say(line)
         status = self._picture.status.value
         return VERDICTS.index(status.verdict) if status and not self._picture.away else 2
@@ -104,14 +104,14 @@ class Plain:
         return columns or COLUMNS, lines or LINES
 
     async def _ask(self) -> None:
-        needs = BY_NAME[self._place.screen].needs
-        await self._picture.refresh(dict.fromkeys(needs, ""), asyncio.get_running_loop().time())
+        now = asyncio.get_running_loop().time
+        await self._picture.refresh(of(self._place).needs, now, self._place.key)
 
     async def _show(self) -> None:
         """The screen anew, from its first line."""
         await self._ask()
         self._told = self._state()
-        self._rest = self._lines(BY_NAME[self._place.screen].rows(self._picture, self._frame()))
+        self._rest = self._lines(of(self._place).rows(self._picture, self._frame()))
         name = self._text(f"tui.screen.{self._place.screen}")
         self.say(f"== {name} == {datetime.now(self._zone):%H:%M:%S}")
         self._more()
@@ -142,7 +142,7 @@ class Plain:
         if picture.old(now, WATCH):
             return self._text("tui.screen_old", ago=picture.age(now) or 0)
         status = picture.status.value
-        return self._text(f"verdict.{status.verdict}", count=len(status.reasons)) if status else ""
+        return f"{STATE_MARKS[status.verdict]} {self._text(f'tui.state.{status.verdict}')}" if status else ""
 
     # --- keys ---------------------------------------------------------------------------------------------------------
 
@@ -177,7 +177,7 @@ class Plain:
 
     async def _watch(self) -> None:
         """One line where the state of things has changed."""
-        await self._picture.refresh({"status": ""}, asyncio.get_running_loop().time())
+        await self._picture.refresh(("status",), asyncio.get_running_loop().time)
         if self._told and (state := self._state()) != self._told:
             self._told = state
             self.say(f"{datetime.now(self._zone):%H:%M:%S} {state}")

@@ -10,6 +10,8 @@ import msgspec
 
 from edge_agent.show import MARKS, width
 
+PHONE = 72
+"""Columns: on narrower terminals things stand below each other."""
 LEAST_NAME = 22
 """Columns."""
 SPARKS = "▁▂▃▄▅▆▇█"
@@ -95,6 +97,9 @@ def fields(pairs: Iterable[tuple[str, Piece]], columns: int) -> list[Row]:
     found: list[Row] = []
     for name, piece in known:
         span = piece if isinstance(piece, Span) else Span(piece)
+        if columns < PHONE and width(span.text) > columns - room - 1:
+            found += [row(f" {name}"), *paragraph(span.text, columns - 1, 3, span.style)]
+            continue
         lines = paragraph(span.text, columns - room - 1) or [row()]
         head = name if width(name) < room else name[: room - 2] + "…"
         found.append(row(f" {head}{' ' * (room - width(head))}", Span(lines[0].plain, span.style)))
@@ -154,14 +159,17 @@ def _width(pieces: Cell) -> int:
 
 
 def sparkline(values: Sequence[float | None], columns: int) -> str:
-    """The newest values as heights; a gap where there was none."""
-    shown = values[-columns:]
-    known = [value for value in shown if value is not None]
+    """The course of the values as heights, squeezed into so many columns; a gap where there was none."""
+    if len(values) > columns:
+        size = len(values) / columns
+        groups = [values[int(i * size) : int((i + 1) * size)] for i in range(columns)]
+        values = [next((value for value in reversed(group) if value is not None), None) for group in groups]
+    known = [value for value in values if value is not None]
     if not known:
         return ""
     low, high = min(known), max(known)
     step = (high - low) / (len(SPARKS) - 1) or 1.0
-    return "".join(" " if value is None else SPARKS[round((value - low) / step)] for value in shown)
+    return "".join(" " if value is None else SPARKS[round((value - low) / step)] for value in values)
 
 
 def in_ascii(text: str) -> str:

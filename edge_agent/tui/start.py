@@ -25,9 +25,11 @@ def main(arguments: argparse.Namespace) -> int:
     text = texts(arguments.speak or (config.language if config else arguments.language))
     if arguments.plain and not terminal.plain:
         terminal = Terminal(True, "asked", letters=terminal.letters, marks=terminal.marks, colour=terminal.colour)
-    from edge_agent.tui.picture import Line, Picture
+    from edge_agent.tui.picture import Line, MeetingPlace, Picture
 
     picture = Picture(config.control if config else STATE / "control.sock", arguments.config)
+    if config and config.meeting:
+        picture.meeting = MeetingPlace(config.meeting.room, config.meeting.listen, config.meeting.url or "")
     picture.buses = tuple(Line(bus.id, bus.where, bus.devices[0].unit) for bus in config.buses) if config else ()
     picture.problems = render(problems, text)
     zone = config.timezone if config else ZONE

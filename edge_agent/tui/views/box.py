@@ -1,36 +1,142 @@
-"""Screen 8: the box itself: its clock, power, heat and storage, and the program that runs on it."""
+"""Screen 8: the box itself: clock, power, heat, storage and its wear, services, versions, and its configuration."""
 
 from __future__ import annotations
 
+from datetime import datetime
+from typing import TYPE_CHECKING
+
 from edge_agent.tui.picture import Picture
-from edge_agent.tui.rows import Piece, Row, Span, fields, row
-from edge_agent.tui.views import points as points_view
+from edge_agent.tui.rows import Piece, Row, Span, fields, paragraph, row, stated
 from edge_agent.tui.views.frame import Frame, away, title, unknown
 
-OWN = "box"
-"""Source of the box's readings about itself."""
+if TYPE_CHECKING:
+    from edge_agent.machine import BoxNow, PowerNow, StorageNow
+    from edge_agent.trial import ConfigNow
+
+HOT, WARM = 80.0, 70.0
+"""Degrees Celsius: at the first a Raspberry Pi slows down."""
+LITTLE = 15.0
+"""Percent of the disk that should be free."""
+MOST_AUDIT = 10
+
+Pairs = list[tuple[str, Piece]]
 
 
 def rows(picture: Picture, frame: Frame) -> list[Row]:
-    """The program, then the box's own readings."""
-    found = away(picture, frame)
-    status = picture.status.value
-    if status is None:
-        return found + unknown(picture.status, picture, frame)
+    """The machine, the program, the configuration, and what was changed last."""
+    found, box = away(picture, frame), picture.box.value
+    old = picture.old(frame.now, frame.interval)
+    if old:
+        found.append(row(" ", stated("old", frame.text("tui.screen_old", ago=picture.age(frame.now) or 0))))
+    if box is None:
+        found += unknown(picture.box, picture, frame)
+    else:
+        found += [title(frame.text("tui.box.self"), frame.columns), *fields(_machine(box, frame), frame.columns)]
+        found += fields(_services(box, frame), frame.columns)
+    return [*found, row(), *_program(picture, frame), row(), *_config(picture, frame), *_changes(picture, frame)]
+
+
+def _machine(box: BoxNow, frame: Frame) -> Pairs:
     text = frame.text
-    pairs: list[tuple[str, Piece]] = [
-        (text("tui.box.site"), f"{status.site} {status.name}".strip()),
-        (text("tui.box.version"), status.version),
-        (text("tui.box.up"), text.duration(status.uptime_s)),
-        (text("tui.box.file"), str(picture.file)),
-        (text("tui.box.socket"), str(picture.socket)),
+    clock = text("tui.box.synced" if box.clock.synced else "tui.box.unsynced", source=box.clock.source)
+    pairs: Pairs = [
+        (text("tui.box.clock"), stated("good" if box.clock.synced else "attention", clock)),
+        (text("tui.box.power"), _power(box.power, frame)),
+        (text("tui.box.heat"), _heat(box.celsius, frame)),
+        (text("tui.box.storage"), _storage(box.storage, frame)),
+        (text("tui.box.wear"), _wear(box.storage, frame)),
+        (text("tui.box.load"), text("tui.box.load.of", load=box.load_1m, cpus=box.cpus)),
+        (text("tui.box.machine_up"), text.duration(box.up_s)),
     ]
-    found += [title(text("tui.box.program"), frame.columns), *fields(pairs, frame.columns), row()]
-    own = [point for point in picture.points.value or () if point.source.partition("/")[0] == OWN]
-    if own:
-        found.append(title(text("tui.box.self"), frame.columns))
-    for point in own:
-        value = points_view.figure(point, frame)
-        name = point.point.rpartition(".")[2]
-        found.append(row(f" {name:<26.26} {value:>14}  ", points_view.quality(picture, frame, point), key=point.point))
-    return found or [row(Span(" –"))]
+    if box.memory_available_mb is not None:
+        pairs.insert(6, (text("tui.box.memory"), text.size(box.memory_available_mb * 1_000_000)))
+    if box.model:
+        pairs.append((text("tui.box.model"), box.model))
+    return pairs
+
+
+def _power(power: PowerNow, frame: Frame) -> Piece:
+    if not power.known:
+        return Span(frame.text("tui.box.unknown"), "dim")
+    if power.low_now or power.throttled_now:
+        return stated("bad", frame.text("tui.box.low_now" if power.low_now else "tui.box.throttled_now"))
+    if power.low_before or power.throttled_before:
+        return stated("attention", frame.text("tui.box.low_before" if power.low_before else "tui.box.throttled_before"))
+    return stated("good", frame.text("tui.state.good"))
+
+
+def _heat(celsius: float | None, frame: Frame) -> Piece:
+    if celsius is None:
+        return Span(frame.text("tui.box.unknown"), "dim")
+    state = "bad" if celsius >= HOT else "attention" if celsius >= WARM else "good"
+    return stated(state, f"{frame.text.number(celsius, 1)} °C")
+
+
+def _storage(storage: StorageNow, frame: Frame) -> Piece:
+    words = frame.text("tui.box.free", free=float(storage.free_bytes), pct=storage.free_pct, folder=storage.folder)
+    if storage.read_only:
+        return stated("bad", frame.text("tui.box.read_only", folder=storage.folder))
+    return stated("attention" if storage.free_pct < LITTLE else "good", words)
+
+
+def _wear(storage: StorageNow, frame: Frame) -> Piece:
+    if storage.wear_pct is None:
+        return Span(frame.text("tui.box.unknown"), "dim")
+    return stated("attention" if storage.wear_pct >= 80 else "good", frame.text("tui.box.worn", pct=storage.wear_pct))
+
+
+def _services(box: BoxNow, frame: Frame) -> Pairs:
+    pairs: Pairs = []
+    for service in box.services:
+        state = {"active": "good", "failed": "bad"}.get(service.state, "left_out")
+        words = frame.text("tui.box.service", state=service.state, restarts=service.restarts)
+        pairs.append((service.name, stated(state, words)))
+    pairs += [(name, version) for name, version in box.versions.items()]
+    return pairs
+
+
+def _program(picture: Picture, frame: Frame) -> list[Row]:
+    text, status = frame.text, picture.status.value
+    pairs: Pairs = [(text("tui.box.file"), str(picture.file)), (text("tui.box.socket"), str(picture.socket))]
+    if status is not None:
+        site = f"{status.site} {status.name}".strip()
+        head: Pairs = [(text("tui.box.site"), site), (text("tui.box.version"), status.version)]
+        pairs = [*head, (text("tui.box.up"), text.duration(status.uptime_s)), *pairs]
+    return [title(text("tui.box.program"), frame.columns), *fields(pairs, frame.columns)]
+
+
+def _config(picture: Picture, frame: Frame) -> list[Row]:
+    """The configuration: whether a candidate is on trial, and what it changes."""
+    now: ConfigNow | None = picture.config.value
+    if now is None:
+        return unknown(picture.config, picture, frame)
+    text = frame.text
+    found = [title(text("tui.box.config"), frame.columns)]
+    if now.trial_by is not None:
+        left = max(0.0, now.left_s - (frame.now - (picture.config.at or frame.now)))
+        words = text("tui.config.trial", name=now.trial_by, left=left)
+        found.append(row(" ", stated("attention", words)))
+    elif now.returned:
+        words = text(f"tui.config.returned.{now.returned}", name=now.returned_by)
+        found += paragraph(f"▲ {words}", frame.columns - 1, 1, "attention")
+    elif not now.candidate:
+        found += paragraph(text("tui.config.none"), frame.columns - 1, 1, "dim")
+    for line in now.diff.splitlines():
+        style = {"+": "good", "-": "bad", "@": "dim"}.get(line[:1], "")
+        found += paragraph(line, frame.columns - 1, 1, style)
+    return found
+
+
+def _changes(picture: Picture, frame: Frame) -> list[Row]:
+    """Who maintains, and what was done last."""
+    text, held = frame.text, picture.maintenance.value
+    found = [row(), title(text("tui.box.changes"), frame.columns)]
+    if held and held.name is not None:
+        found.append(row(f" {text('tui.box.held', name=held.name, idle=held.idle_s)}"))
+    for done in (picture.audit.value or [])[:MOST_AUDIT]:
+        moment = datetime.fromtimestamp(done.time, frame.wall.tzinfo).strftime("%d/%m %H:%M")
+        words = " ".join(filter(None, (moment, done.by, done.action, done.about, f"({done.result})")))
+        found += paragraph(words, frame.columns - 1, 1)
+    if not picture.audit.value:
+        found += paragraph(text("tui.box.no_changes"), frame.columns - 1, 1, "dim")
+    return found

@@ -10,7 +10,7 @@ import msgspec
 
 from edge_agent.text import Text
 from edge_agent.tui.picture import Known, Picture
-from edge_agent.tui.rows import Place, Row, Span, paragraph, row, stated
+from edge_agent.tui.rows import PHONE, Place, Row, Span, paragraph, row, stated
 from edge_agent.tui.runs import Run
 
 
@@ -28,6 +28,8 @@ class Frame(msgspec.Struct, frozen=True):
     """Only rows that contain this, in any case."""
     sort: str = "worst"
     """worst or name."""
+    level: str = "all"
+    """From which level on the log is shown: all, warning, error."""
     interval: float = 1.0
     """Seconds between refreshes."""
     paused: bool = False
@@ -37,7 +39,7 @@ class Frame(msgspec.Struct, frozen=True):
     @property
     def narrow(self) -> bool:
         """A phone."""
-        return self.columns < 72
+        return self.columns < PHONE
 
     def fits(self, words: str) -> bool:
         """The filter lets it through."""
@@ -62,9 +64,9 @@ def away(picture: Picture, frame: Frame) -> list[Row]:
         return []
     text = frame.text
     facts = {"socket": str(picture.socket), "file": str(picture.file), "ago": frame.now - picture.away.since}
-    head = text(f"tui.away.{picture.away.what}", **facts)
-    found = [row(stated("failed", part.plain) if i == 0 else Span(f"  {part.plain}", "bad")) for i, part in
-             enumerate(paragraph(head, frame.columns - 4))]  # fmt: skip
+    head = paragraph(text(f"tui.away.{picture.away.what}", **facts), frame.columns - 4)
+    mark = stated("failed", "").text
+    found = [row(Span(f" {mark if i == 0 else ' '} {line.plain}", "bad")) for i, line in enumerate(head)]
     return found + paragraph(text(f"tui.away.{picture.away.what}.try", **facts), frame.columns - 1, 3) + [row()]
 
 

@@ -6,7 +6,22 @@ from edge_agent.tui.picture import Picture
 from edge_agent.tui.rows import Row, Span, fields, paragraph, row
 from edge_agent.tui.views.frame import Frame, title
 
-KEYS = ("screens", "arrows", "enter", "back", "find", "sort", "pause", "copy", "language", "commands", "help", "quit")
+KEYS = (
+    "screens",
+    "arrows",
+    "enter",
+    "back",
+    "find",
+    "sort",
+    "level",
+    "tools",
+    "pause",
+    "copy",
+    "language",
+    "commands",
+    "help",
+    "quit",
+)
 
 
 def rows(picture: Picture, frame: Frame) -> list[Row]:

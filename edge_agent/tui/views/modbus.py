@@ -38,5 +38,5 @@ def _tool(frame: Frame, tool: str, words: str) -> list[Row]:
     does = frame.text(f"tui.modbus.{tool}")
     leads = Place("modbus", words)
     if frame.narrow:
-        return [row(f" {words}", key=words, leads=leads), row(Span(f"   {does}", "dim"))]
+        return [row(f" {words}", key=words, leads=leads), *paragraph(does, frame.columns - 1, 3, "dim")]
     return [row(f" {words:<34} ", Span(does, "dim"), key=words, leads=leads)]

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import msgspec
 
+from edge_agent.findings import Finding
 from edge_agent.status import Status
 from edge_agent.tui.picture import Picture
-from edge_agent.tui.rows import STATE_MARKS, STATE_STYLES, Place, Row, Span, paragraph, row, shortened, stated
-from edge_agent.tui.views import points as points_view
-from edge_agent.tui.views.frame import Frame, away, title, unknown
+from edge_agent.tui.rows import STATE_MARKS, STATE_STYLES, Place, Row, Span, paragraph, row, stated
+from edge_agent.tui.views.frame import Frame, away, clock, title, unknown
 
-MOST_POINTS = 8
-"""Doubtful points listed here; the others are on screen 2."""
+if TYPE_CHECKING:
+    from edge_agent.machine import BoxNow
+
+WHOLE = 3
+"""Problems told in full; the others with their first step."""
+FRESH = 10.0
+"""Seconds: a problem that is younger is new."""
+SEVERITIES = {"failed": "failed", "attention": "attention", "info": "left_out"}
 LABEL, NARROW_LABEL, STATE = 22, 12, 13
 """Columns of a part's name and state."""
 
@@ -31,9 +39,9 @@ def rows(picture: Picture, frame: Frame) -> list[Row]:
     status = picture.status.value
     if status is None:
         return found + unknown(picture.status, picture, frame)
-    if not status.points.total and not status.reasons:
+    if not status.points.total and not status.reasons and not picture.buses:
         return found + _first_steps(picture, frame)
-    found += [*_verdict(picture, frame, status), *_reasons(frame, status), *_doubtful(picture, frame), row()]
+    found += [*_verdict(picture, frame, status), *_problems(picture, frame, status), row()]
     return found + _parts(picture, frame, status)
 
 
@@ -58,44 +66,38 @@ def _verdict(picture: Picture, frame: Frame, status: Status) -> list[Row]:
     """What an old answer said is no verdict about now."""
     if picture.old(frame.now, frame.interval):
         return marked("old", frame.text("tui.screen_old", ago=picture.age(frame.now) or 0), frame)
-    shape = stated(status.verdict, frame.text(f"verdict.{status.verdict}", count=len(status.reasons)))
+    found = picture.findings.value
+    verdict = found.verdict if found else status.verdict
+    count = sum(each.severity != "info" for each in found.findings) if found else len(status.reasons)
+    shape = stated(verdict, frame.text(f"verdict.{verdict}", count=count))
     return [row(" ", Span(shape.text, f"{shape.style} strong"))]
 
 
-def _reasons(frame: Frame, status: Status) -> list[Row]:
+def _problems(picture: Picture, frame: Frame, status: Status) -> list[Row]:
+    """Worst first: what, since when, what still works, what to try in order. Enter goes where one can look further."""
+    if picture.findings.value is None:
+        return [line for i, words in enumerate(status.reasons) for line in marked("attention", words, frame, f"f{i}")]
     found: list[Row] = []
-    for i, sentence in enumerate(status.reasons):
-        state = "failed" if status.verdict == "failed" and not i else "attention"
-        found += marked(state, sentence, frame, f"reason-{i}", _place_for(sentence, status))
+    for i, finding in enumerate(picture.findings.value.findings):
+        if frame.fits(finding.sentence):
+            found += _finding(finding, frame, whole=i < WHOLE)
     return found
 
 
-def _place_for(sentence: str, status: Status) -> Place:
-    sink = next((sink.id for sink in status.sinks if sentence.startswith(f"{sink.id}:")), None)
-    return Place("uplink", sink) if sink else Place("points")
-
-
-def _doubtful(picture: Picture, frame: Frame) -> list[Row]:
-    """The points that are not good, each leading to its page."""
-    doubtful = [point for point in picture.points.value or () if point.quality != "good"]
-    ordered = sorted(doubtful, key=lambda point: (points_view.RANK[point.quality], point.point))
-    found = []
-    for point in ordered[:MOST_POINTS]:
-        words = points_view.quality(picture, frame, point)
-        leads = Place("points", point.point, detail=True)
-        found.append(
-            row(
-                "   ",
-                Span(shortened(point.point, frame.columns - 30), "strong"),
-                "  ",
-                words,
-                key=point.point,
-                leads=leads,
-            )
-        )
-    if len(ordered) > MOST_POINTS:
-        more = frame.text("tui.overview.more", count=len(ordered) - MOST_POINTS)
-        found.append(row(Span(f"   {more}", "dim"), key="more", leads=Place("points")))
+def _finding(finding: Finding, frame: Frame, *, whole: bool) -> list[Row]:
+    text = frame.text
+    item = finding.bus or finding.item if finding.screen == "modbus" else finding.item
+    ago = max(0.0, frame.wall.timestamp() - finding.since)
+    since = text("tui.overview.since", time=clock(frame, ago), ago=ago) if ago >= FRESH else ""
+    key = f"{finding.key}/{finding.subject}"
+    found = marked(SEVERITIES[finding.severity], finding.sentence, frame, key, Place(finding.screen, item))
+    found += paragraph(" ".join(filter(None, (since, finding.works if whole else ""))), frame.columns - 1, 3, "dim")
+    steps = finding.steps if whole else finding.steps[:1]
+    for number, step in enumerate(steps, 1):
+        lead = text("tui.overview.try") if number == 1 else " " * len(text("tui.overview.try"))
+        lines = paragraph(f"{number}. {step}", frame.columns - 5 - len(lead), 0)
+        found.append(row(Span(f"   {lead} ", "strong"), lines[0].plain))
+        found += [row(" " * (len(lead) + 7), line.plain) for line in lines[1:]]
     return found
 
 
@@ -114,7 +116,7 @@ def _first_steps(picture: Picture, frame: Frame) -> list[Row]:
 def _parts(picture: Picture, frame: Frame, status: Status) -> list[Row]:
     """A line for each."""
     old = picture.old(frame.now, frame.interval)
-    parts = [_measuring(frame, status), *_sinks(frame, status), _journal(frame, status)]
+    parts = [_measuring(frame, status), *_sinks(frame, status), _journal(frame, status), *_machine(picture, frame)]
     return [title(frame.text("tui.overview.parts"), frame.columns), *(_line(frame, part, old=old) for part in parts)]
 
 
@@ -150,3 +152,22 @@ def _journal(frame: Frame, status: Status) -> Part:
     words = text("tui.overview.journal", readings=journal.readings, size=text.size(journal.bytes))
     state = "failed" if journal.error else "good"
     return Part(text("tui.part.journal"), state, journal.error or words, Place("uplink"))
+
+
+def _machine(picture: Picture, frame: Frame) -> list[Part]:
+    """Clock, storage, supply and heat, once the machine has been looked at."""
+    box: BoxNow | None = picture.box.value
+    if box is None:
+        return []
+    text, place = frame.text, Place("box")
+    power, storage = box.power, box.storage
+    weak = power.low_now or power.throttled_now
+    heat = "" if box.celsius is None else f"{text.number(box.celsius, 0)} °C"
+    synced = "good" if box.clock.synced else "uncertain"
+    up = text("tui.overview.up", ago=box.up_s)
+    free = text("tui.overview.free", free=float(storage.free_bytes), pct=storage.free_pct)
+    return [
+        Part(text("tui.box.clock"), synced, box.clock.source, place),
+        Part(text("tui.box.storage"), "bad" if storage.read_only else "good", free, place),
+        Part(text("tui.overview.power"), "bad" if weak else "good", ", ".join(filter(None, (heat, up))), place),
+    ]

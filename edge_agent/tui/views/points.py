@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 import re
+from datetime import datetime
+from typing import TYPE_CHECKING
 
 from edge_agent.board import PointNow
-from edge_agent.commands import shown
-from edge_agent.show import UNITS
+from edge_agent.show import UNITS, shown
 from edge_agent.tui.picture import Picture
 from edge_agent.tui.rows import (
     Line,
@@ -24,7 +25,12 @@ from edge_agent.tui.rows import (
     stated,
     table,
 )
-from edge_agent.tui.views.frame import Frame, away, title, unknown
+from edge_agent.tui.views.frame import Frame, away, clock, title, unknown
+
+if TYPE_CHECKING:
+    from edge_agent.point import PointDetail, Wire
+
+Pairs = list[tuple[str, Piece]]
 
 RANK = {"bad": 0, "uncertain": 1, "good": 2}
 TREND, WIDE_TREND = 8, 30
@@ -63,7 +69,7 @@ def _table(picture: Picture, frame: Frame, points: list[PointNow]) -> list[Row]:
 
 
 def _line(picture: Picture, frame: Frame, point: PointNow) -> Line:
-    trend = sparkline(picture.trend.of(point.point, frame.now), WIDE_TREND if frame.columns >= 120 else TREND)
+    trend = sparkline(_trend(picture, point.point), WIDE_TREND if frame.columns >= 120 else TREND)
     cells = (
         Span(named(point.point), "strong"),
         _value(picture, frame, point),
@@ -104,6 +110,8 @@ def figure(point: PointNow, frame: Frame) -> str:
     value = point.value
     if isinstance(value, float) and math.isfinite(value):
         value = float(f"{value:.5g}")
+    if value is None:
+        return "–"
     return f"{shown(value, frame.text)} {UNITS.get(point.unit, point.unit)}".rstrip()
 
 
@@ -127,16 +135,90 @@ def _age(picture: Picture, frame: Frame, point: PointNow) -> str:
     return frame.text.duration(point.age_s + since)
 
 
+def _trend(picture: Picture, point: str) -> list[float | None]:
+    return (picture.trends.value or {}).get(point, [])
+
+
 def _detail(picture: Picture, frame: Frame, points: list[PointNow]) -> list[Row]:
+    """Value, meaning, limits, registers, last readings and errors, and where it is configured."""
     text = frame.text
     point = next((each for each in points if each.point == frame.place.key), None)
     if point is None:
         return [row(Span(f" {text('tui.point.gone', point=frame.place.key)}", "dim"))]
-    pairs: list[tuple[str, Piece]] = [
-        (text("tui.points.value"), _value(picture, frame, point)),
-        (text("tui.points.quality"), quality(picture, frame, point)),
-        (text("tui.points.age"), _age(picture, frame, point)),
-        (text("tui.points.source"), point.source),
-        (text("tui.points.trend"), sparkline(picture.trend.of(point.point, frame.now), WIDE_TREND) or "–"),
+    pairs: Pairs = [
+        (text("tui.point.value"), _value(picture, frame, point)),
+        (text("tui.point.quality"), quality(picture, frame, point)),
+        (text("tui.point.age"), _age(picture, frame, point)),
+        (text("tui.point.source"), point.source),
     ]
-    return [title(point.point, frame.columns), *fields(pairs, frame.columns)]
+    known: PointDetail | None = picture.point.value
+    if known is None or known.point != point.point:
+        return [
+            title(point.point, frame.columns),
+            *fields(pairs, frame.columns),
+            *unknown(picture.point, picture, frame),
+        ]
+    pairs += _told(known, frame)
+    found = [title(point.point, frame.columns), *fields(pairs, frame.columns)]
+    if known.wire:
+        found += [row(), title(text("tui.point.wire"), frame.columns), *fields(_wire(known.wire, frame), frame.columns)]
+        found += [
+            line for trap in known.wire.traps for line in paragraph(f"▲ {trap}", frame.columns - 1, 1, "attention")
+        ]
+    return [*found, row(), *_samples(known, frame)]
+
+
+def _told(known: PointDetail, frame: Frame) -> Pairs:
+    text = frame.text
+    pairs: Pairs = [(text("tui.point.meaning"), known.meaning or "–")]
+    if known.since:
+        ago = frame.wall.timestamp() - known.since
+        pairs.append((text("tui.point.since"), text("tui.overview.since", time=clock(frame, ago), ago=ago)))
+    pairs.append(
+        (text("tui.point.trend"), sparkline(known.trend, WIDE_TREND * 2 if frame.columns > 90 else WIDE_TREND) or "–")
+    )
+    pairs.append((text("tui.point.possible"), _range(known.low, known.high, frame)))
+    if known.own_low is not None or known.own_high is not None:
+        pairs.append((text("tui.point.own"), _range(known.own_low, known.own_high, frame)))
+    if known.configured:
+        pairs.append((text("tui.point.configured"), known.configured))
+    return pairs
+
+
+def _range(low: float | None, high: float | None, frame: Frame) -> str:
+    ends = ["–" if each is None else frame.text.number(each) for each in (low, high)]
+    return " … ".join(ends)
+
+
+def _wire(wire: Wire, frame: Frame) -> Pairs:
+    """The registers, as they stand on the bus."""
+    text = frame.text
+    requests = {"ok": wire.requests_ok, "timeouts": wire.timeouts, "garbled": wire.garbled}
+    pairs: Pairs = [
+        (text("tui.point.bus"), text("tui.point.unit", bus=wire.bus, where=wire.where, unit=wire.unit)),
+        (text("tui.point.profile"), wire.profile),
+        (text("tui.point.register"), f"FC {wire.function}  {wire.address} +{wire.count}  {wire.type} {wire.order}"),
+        (text("tui.point.raw"), Span(wire.raw or "–", "strong")),
+        (text("tui.point.block"), wire.block),
+        (text("tui.point.requests"), text("tui.point.counts", **requests, exceptions=wire.exceptions, late=wire.late)),
+    ]
+    if wire.answer_ms is not None:
+        pairs.append((text("tui.point.answer"), text("net.ms", ms=text.number(wire.answer_ms, 0))))
+    if wire.last_error:
+        pairs.append((text("tui.point.last_error"), Span(wire.last_error, "bad")))
+    return pairs
+
+
+def _samples(known: PointDetail, frame: Frame) -> list[Row]:
+    """The last errors, then the last readings."""
+    text = frame.text
+    found: list[Row] = []
+    for name, samples in (("errors", known.errors), ("recent", known.recent)):
+        found.append(title(text(f"tui.point.{name}"), frame.columns))
+        if not samples:
+            found.append(row(Span(f" {text('tui.point.none')}", "dim")))
+        for sample in samples:
+            when = datetime.fromtimestamp(sample.time / 1000, frame.wall.tzinfo).strftime("%H:%M:%S")
+            why = "" if sample.reason == "ok" else text(f"reason.{sample.reason}")
+            found.append(row(Span(f" {when}  ", "dim"), f"{shown(sample.value, text):>14}  ", Span(why, "attention")))
+    return found

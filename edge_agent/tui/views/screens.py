@@ -4,22 +4,29 @@ from __future__ import annotations
 
 from edge_agent.show import width
 from edge_agent.tui.picture import Picture
-from edge_agent.tui.rows import STATE_MARKS, Row, Span
+from edge_agent.tui.rows import STATE_MARKS, Place, Row, Span
 from edge_agent.tui.views import box, help, log, meeting, modbus, network, overview, points, uplink
 from edge_agent.tui.views.frame import Frame, Screen
 
 SCREENS = (
-    Screen("overview", overview.rows, ("status", "points")),
-    Screen("points", points.rows, ("status", "points")),
+    Screen("overview", overview.rows, ("status", "findings", "box")),
+    Screen("points", points.rows, ("status", "points", "trends")),
     Screen("modbus", modbus.rows, ("status",)),
     Screen("uplink", uplink.rows, ("status", "journal")),
     Screen("network", network.rows, ("status",)),
-    Screen("meeting", meeting.rows, ("status",)),
-    Screen("log", log.rows, ("status",)),
-    Screen("box", box.rows, ("status", "points")),
+    Screen("meeting", meeting.rows, ("status", "points")),
+    Screen("log", log.rows, ("status", "log")),
+    Screen("box", box.rows, ("status", "box", "config", "maintenance", "audit")),
 )
+POINT = Screen("point", points.rows, ("status", "points", "point"))
+"""The page of one point."""
 HELP = Screen("help", help.rows, ("status",))
 BY_NAME = {screen.name: screen for screen in (*SCREENS, HELP)}
+
+
+def of(place: Place) -> Screen:
+    """The screen of a place."""
+    return POINT if place.detail and place.screen == "points" else BY_NAME[place.screen]
 
 
 def header(picture: Picture, frame: Frame) -> Row:

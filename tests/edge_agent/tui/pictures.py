@@ -6,12 +6,20 @@ from datetime import datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
+import msgspec
+
 from edge_agent.board import Counts, PointNow
+from edge_agent.findings import Finding, Findings
+from edge_agent.logbook import LogLine
+from edge_agent.machine import BoxNow, ClockNow, PowerNow, Service, StorageNow
+from edge_agent.maintain import Done, Maintenance
 from edge_agent.status import JournalStat, JournalStatus, SinkCursor, SinkStatus, Status
+from edge_agent.trial import ConfigNow
 from edge_agent.tui.app import Moment
-from edge_agent.tui.picture import Away, Picture
+from edge_agent.tui.picture import Away, Line, MeetingPlace, Picture
 
 NOW = 100_000.0
+EPOCH = datetime(2026, 11, 23, 10, 32, 5, tzinfo=ZoneInfo("Asia/Ho_Chi_Minh")).timestamp()
 FILE, SOCKET = Path("/etc/edge-agent/agent.yaml"), Path("/run/edge-agent/control.sock")
 STATES = ("ok", "empty", "loading", "error")
 LONG = "cnt-1.traffic.count[lane=1,dir=forward,class=motorcycle]"
@@ -31,7 +39,7 @@ class Frozen(Moment):
 
     def wall(self) -> datetime:
         """Time of day."""
-        return datetime(2026, 11, 23, 10, 32, 5, tzinfo=ZoneInfo("Asia/Ho_Chi_Minh"))
+        return datetime.fromtimestamp(EPOCH, ZoneInfo("Asia/Ho_Chi_Minh"))
 
 
 def picture(state: str) -> Picture:
@@ -45,33 +53,80 @@ def picture(state: str) -> Picture:
 def _good(found: Picture) -> None:
     points = _points()
     found.status.take(_status("ok", [], points, [_sink("up", 0, None)]), NOW - 0.4)
-    found.journal.take(_journal(0), NOW - 0.4)
-    for minute in range(30):
-        moved = [_point(each.point, (each.value or 0) + minute % 7, each.unit) for each in points]  # type: ignore[operator]
-        found.trend.see(moved, NOW - 60 * (30 - minute))
+    found.findings.take(Findings("ok", "", []), NOW - 0.4)
     found.points.take(points, NOW - 0.4)
+    found.trends.take({each.point: [float(minute % 7) for minute in range(60)] for each in points}, NOW - 10)
+    found.journal.take(_journal(0), NOW - 0.4)
+    found.log.take([LogLine(1, EPOCH - 60, EPOCH - 60, "info", "edge.app", "ready site=cl-02 parts=6")], NOW - 0.4)
+    found.box.take(_box(), NOW - 2)
+    found.config.take(ConfigNow("/etc/edge-agent/agent.yaml", "", None, "", None, 0.0, "", "", 0.0), NOW - 0.4)
+    found.maintenance.take(Maintenance(None, 0.0, 0.0), NOW - 0.4)
+    found.audit.take([Done(EPOCH - 86_400, "tuan.nv", "tuan", "config confirm", "")], NOW - 0.4)
+    found.meeting = MeetingPlace("giao-ban", "0.0.0.0:8443", "https://hop.chi-minh.example")
+    members = [("members", 4.0, "1"), ("sending", 3.0, "1"), ("rtt_ms", 18.0, "ms")]
+    points += [_point(f"meeting.meeting.{name}", value, unit, source="meeting") for name, value, unit in members]
+    found.buses = (Line("line-1", "/dev/ttyUSB0", 5),)
 
 
 def _empty(found: Picture) -> None:
     found.status.take(_status("ok", [], [], []), NOW - 0.4)
+    found.findings.take(Findings("ok", "", []), NOW - 0.4)
     found.points.take([], NOW - 0.4)
     found.journal.take(JournalStat(0, None, None, 0, [], 0, 0, 0), NOW - 0.4)
+    found.log.take([], NOW - 0.4)
+    found.audit.take([], NOW - 0.4)
+    found.box.fault = found.config.fault = "missing"
 
 
 def _bad(found: Picture) -> None:
     """A sensor is silent, the centre is gone, and then the agent stops answering."""
-    points = _points()
+    _good(found)
+    points = [*(found.points.value or [])]
     points[1] = _point(points[1].point, None, "%", "bad", "timeout", age=2040.0)
     points[2] = _point(points[2].point, 45.0, "m", "uncertain", "gross_range", age=8.0)
-    reasons = [
-        "met-1: không trả lời đã 34 phút (bus line-1, địa chỉ 5). Thử lần lượt: nguồn, dây A/B, tốc độ, địa chỉ.",
-        "centre: không tới được http://10.0.0.5:8086 (connection refused). 14 400 số liệu vẫn an toàn trên hộp.",
-    ]
-    sink = _sink("down", 14_400, 8_520.0)
-    found.status.take(_status("attention", reasons, points, [sink]), NOW - 25)
+    found.status.take(_status("attention", ["met-1"], points, [_sink("down", 14_400, 8_520.0)]), NOW - 25)
+    found.findings.take(Findings("attention", "", _findings()), NOW - 25)
     found.points.take(points, NOW - 25)
     found.journal.take(_journal(14_400), NOW - 25)
+    warning = "device unreachable device=met-1 bus=line-1"
+    found.log.take([LogLine(413, EPOCH - 2040, EPOCH - 30, "warning", "edge.modbus", warning, 412)], NOW - 25)
     found.away = Away("silent", NOW - 20)
+
+
+def _findings() -> list[Finding]:
+    """In Vietnamese, as the agent would say them."""
+    steps = ["Xem nguồn của cảm biến", "Xem dây A/B ở đầu cuối", "Xem địa chỉ 5 trên thiết bị"]
+    silent = "met-1: không trả lời (cổng /dev/ttyUSB0, địa chỉ 5)."
+    works = "Thiết bị 4, 6 vẫn tốt."
+    away = "centre: không tới được http://10.0.0.5:8086 (connection refused)."
+    kept = "14 400 số liệu vẫn an toàn trên hộp, còn chỗ cho 41 ngày."
+    bad: dict[str, object] = {
+        "key": "sink_unreachable",
+        "severity": "failed",
+        "subject": "centre",
+        "item": "centre",
+        "of": "sink",
+    }
+    bad |= {"since": EPOCH - 8520, "sentence": away, "works": kept, "steps": ["Xem mạng"], "screen": "uplink"}
+    mute: dict[str, object] = {
+        "key": "device_silent",
+        "severity": "attention",
+        "subject": "met-1",
+        "item": "met-1",
+        "of": "device",
+    }
+    mute |= {"since": EPOCH - 2040, "sentence": silent, "works": works, "steps": steps, "screen": "modbus"}
+    return msgspec.convert([bad, mute | {"bus": "line-1"}], list[Finding])
+
+
+def _box() -> BoxNow:
+    disk = ("/var/lib/edge-agent", "/dev/mmcblk0p2", "ext4")
+    storage = StorageNow(*disk, 31 << 30, 12 << 30, 38.5, 97.0, False, 20, 1, 0)
+    clock = ClockNow(EPOCH, True, "timesyncd", True)
+    services = [Service("edge-agent", "active", 0), Service("edge-meet", "failed", 3)]
+    versions = {"edge": "0.1.0", "python": "3.11.7"}
+    power = PowerNow(True, False, True, False, False, False)
+    return BoxNow(clock, power, 58.4, storage, 512.0, 0.42, 4, 1_036_800.0, "Raspberry Pi 4", services, versions)
 
 
 def _status(verdict: str, reasons: list[str], points: list[PointNow], sinks: list[SinkStatus]) -> Status:
