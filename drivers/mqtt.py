@@ -15,16 +15,18 @@ import ssl
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 
 import msgspec
 
 from drivers.decoders import DECODERS
-from drivers.decoders.values import MAX_PAYLOAD
 from drivers.driver import Batch, Trouble
 from drivers.marked import SecretMissing
+from drivers.mqtt_access import wanted
 from drivers.mqtt_inbox import Arrival, Counts, Inbox
 from drivers.mqtt_packets import Message
 from drivers.mqtt_seam import Link, Refused, Unreachable, Untrusted, Wanted
+from drivers.mqtt_topics import Topics
 from drivers.reading import Readings, Source
 from drivers.settings import Broker, Limit
 
@@ -46,8 +48,6 @@ QUIET = 0.2
 """Silence after which what the broker had kept for us is over."""
 CATCHING_UP = 30.0
 """Longest time for which messages without a stamp count as kept by the broker, where no silence tells."""
-MAX_PACKET = MAX_PAYLOAD + 70_000
-"""A packet is little more than its payload; what is longer the broker keeps from us."""
 OVERRUN = 2
 """Times the receive maximum at which we stop reading: mosquitto 2.0 keeps to it until acknowledgements flow, and then
 sends its whole queue (8,000 unacknowledged messages seen with a maximum of 2,000)."""
@@ -73,14 +73,25 @@ class _Held(msgspec.Struct, eq=False):
 class MqttConnection:
     """Driver of one broker: subscribes, decodes, acknowledges after the commit, reconnects for ever."""
 
-    def __init__(self, broker: Broker, site: str, synced: Callable[[], bool] = lambda: True) -> None:
-        """`synced`: whether the box's clock is right, so that it can judge a device's. ValueError: impossible path."""
+    def __init__(
+        self,
+        broker: Broker,
+        site: str,
+        synced: Callable[[], bool] = lambda: True,
+        *,
+        taken: Callable[[str], bool] = lambda _: False,
+        memory: Path | None = None,
+    ) -> None:
+        """`synced`: whether the box's clock is right, so that it can judge a device's; `taken`: whether a name is
+        another driver's device; `memory`: file for the session's topics. ValueError: impossible path.
+        """
         self.name = broker.id
         self.connected = False
         self._broker = broker
         self._client_id = broker.client_id or f"edge-{site}"
         self._subscriptions = [each for each in broker.subscriptions if each.decoder in DECODERS]
-        self._inbox = Inbox(broker, synced)
+        self._inbox = Inbox(broker, synced, taken)
+        self._topics = Topics(memory, self.where, self._client_id)
         self._link: Link | None = None
         self._links = 0
         self._held: dict[int, _Held] = {}
@@ -179,6 +190,7 @@ class MqttConnection:
             self._held.clear()  # The broker has forgotten them; their numbers will be others'.
             self._catching_up = False
         self._refusals = []
+        await self._forget(link)
         if not self._subscriptions:
             return
         answers = await link.subscribe([(each.topic, each.qos) for each in self._subscriptions])
@@ -187,6 +199,14 @@ class MqttConnection:
                 self._refuse("subscription_refused", topic=each.topic, error=str(answer))
             elif answer.value < each.qos:
                 self._refuse("subscription_weakened", topic=each.topic)
+
+    async def _forget(self, link: Link) -> None:
+        """Unsubscribe from what an earlier configuration wanted, and remember what this one does."""
+        wanted = [each.topic for each in self._subscriptions]
+        if link.session_present and (gone := await asyncio.to_thread(self._topics.left_over, wanted)):
+            await link.unsubscribe(gone)
+            log.info("unsubscribed broker=%s topics=%s", self.name, gone)
+        await asyncio.to_thread(self._topics.keep, wanted)
 
     def _refuse(self, what: str, **facts: str) -> None:
         log.warning("%s broker=%s %s", what.replace("_", " "), self.name, _pairs(facts))
@@ -335,6 +355,7 @@ class MqttConnection:
         told = (
             ("payload_malformed", counts.malformed_at, counts.malformed, counts.last_malformed),
             ("without_codec", counts.without_codec_at, counts.without_codec, counts.last_without_codec),
+            ("name_taken", counts.name_taken_at, counts.name_taken, counts.last_name_taken),
             ("too_many_series", counts.refused_series_at, counts.refused_series, ""),
             ("messages_dropped", counts.dropped_at, counts.dropped, ""),
         )
@@ -347,30 +368,6 @@ class MqttConnection:
     @staticmethod
     def _age(moment: float) -> float:
         return time.time() - moment
-
-
-def wanted(broker: Broker, client_id: str) -> Wanted:
-    """How to connect. Blocks: reads the password and the certificates. Raises SecretMissing, SSLError and OSError."""
-    tls = None
-    if broker.tls:
-        for path in (broker.ca, broker.cert, broker.key):
-            if path:
-                path.open("rb").close()  # names the file that cannot be read, which OpenSSL does not
-        tls = ssl.create_default_context(cafile=str(broker.ca) if broker.ca else None)
-        if broker.cert and broker.key:
-            tls.load_cert_chain(str(broker.cert), str(broker.key))
-    return Wanted(
-        host=broker.host,
-        port=broker.port,
-        client_id=client_id,
-        username=broker.username,
-        password=broker.password.reveal() if broker.password else None,
-        tls=tls,
-        session_expiry=int(broker.session_expiry),
-        receive_maximum=broker.receive_maximum,
-        max_packet=MAX_PACKET,
-        keepalive=int(broker.keepalive),
-    )
 
 
 def _pairs(facts: Mapping[str, str]) -> str:

@@ -56,6 +56,10 @@ class Counts(msgspec.Struct):
     without_codec_at: float = 0.0
     refused_series: int = 0
     refused_series_at: float = 0.0
+    name_taken: int = 0
+    """Rows of devices that are named like one of another driver: as one series they would be nobody's."""
+    last_name_taken: str = ""
+    name_taken_at: float = 0.0
     dropped: int = 0
     """QoS 0 messages for which there was no room."""
     dropped_at: float = 0.0
@@ -93,8 +97,13 @@ class _Route(msgspec.Struct, frozen=True):
 class Inbox:
     """The messages of one connection, turned into readings one by one."""
 
-    def __init__(self, broker: Broker, synced: Callable[[], bool]) -> None:
-        """`synced`: whether our own clock is right, to judge a device's. Raises ValueError for an impossible path."""
+    def __init__(
+        self, broker: Broker, synced: Callable[[], bool], taken: Callable[[str], bool] = lambda _: False
+    ) -> None:
+        """`synced`: whether our own clock is right, to judge a device's; `taken`: whether a name is another driver's
+        device. Raises ValueError for an impossible path.
+        """
+        self._taken = taken
         self.counts = Counts()
         self._broker = broker.id
         self._synced = synced
@@ -169,6 +178,10 @@ class Inbox:
         return EARLIEST <= stamp < LATEST and (stamp <= now + AHEAD or not self._synced())
 
     def _new_series(self, key: SeriesKey, route: _Route) -> Source | None:
+        if self._taken(key[0]):
+            self.counts.name_taken += 1
+            self.counts.last_name_taken, self.counts.name_taken_at = key[0], time.time()
+            return None
         if len(self._series) >= MAX_SERIES:
             self.counts.refused_series += 1
             self.counts.refused_series_at = time.time()

@@ -130,6 +130,14 @@ class Link:
             raise Unreachable(_strip(str(fault))) from None
         return [answer for answer in answers if isinstance(answer, ReasonCode)]
 
+    async def unsubscribe(self, topics: Sequence[str]) -> None:
+        """End subscriptions that the session still has. Raises Unreachable."""
+        try:
+            async with self._patient(ANSWER_TIMEOUT):
+                await self._client.unsubscribe(list(topics))
+        except aiomqtt.MqttError as fault:
+            raise Unreachable(_strip(str(fault))) from None
+
     def acknowledge(self, mids: Iterable[int]) -> None:
         """PUBACK for each; all in one write. paho's `ack` would be a system call a message."""
         packets = b"".join([b"\x40\x02" + mid.to_bytes(2, "big") for mid in mids])

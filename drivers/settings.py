@@ -220,6 +220,13 @@ def _json_path(value: str) -> str:
 JsonPath = Annotated[str, AfterValidator(_json_path)]
 
 
+def _template(value: str) -> str:
+    """`{1}` is a level of the topic; anything else in braces would name every device alike."""
+    if wrong := re.search(r"\{(?![0-9]{1,2}\})[^}]*\}?|(?<![0-9])\}", value):
+        raise fault("device_template", value=value, wrong=wrong[0])
+    return value
+
+
 TAKEN_TAGS = frozenset({"site", "sensor", "src", "time"})
 """Tags that the box sets itself, and the one that InfluxDB keeps for itself."""
 
@@ -230,7 +237,7 @@ class Subscription(Part):
     topic: Annotated[str, AfterValidator(_topic), Field(examples=["unnamed/"])]
     decoder: Annotated[DecoderName, Field(examples=["chirpstack"])]
     qos: Literal[0, 1] = 1
-    device: str | None = None
+    device: Annotated[str, AfterValidator(_template)] | None = None
     """Template of the device's id: `{1}` is the topic's second level. None: the decoder's own."""
     time: JsonPath | None = None
     """Path to the time stamp in the payload: RFC 3339, or Unix seconds or milliseconds. None: arrival."""
@@ -243,6 +250,9 @@ class Subscription(Part):
 
     @model_validator(mode="after")
     def _complete(self) -> Subscription:
+        levels = [int(level) for level in re.findall(r"\{([0-9]{1,2})\}", self.device or "")]
+        if "#" not in self.topic and any(level > self.topic.count("/") for level in levels):
+            raise fault("device_level", ("topic", "device"), level=max(levels), topic=self.topic)
         if self.decoder == "json" and not self.points:
             raise fault("json_without_points", ("decoder", "points"))
         if taken := sorted(TAKEN_TAGS & self.tags.keys()):

@@ -29,7 +29,6 @@ from drivers.meeting import EVERY as MEETING_EVERY
 from drivers.meeting import MeetingWatch
 from drivers.modbus import ModbusBus
 from drivers.mqtt import MqttConnection
-from drivers.profile import PointRule
 from drivers.reading import Source
 from drivers.settings import Limit
 from edge_agent import config as configuration
@@ -99,7 +98,7 @@ class App:
         self._stamps = Stamps(store.last_stamps())
         self.clock = Clock()
         self.dating = Dating(self.clock, self.journal, self._stamps, config.clock.patience)
-        self._habits = Habits(self._rules, config.state / "counters.json")
+        self._habits = Habits(partial(rules_of, config), config.state / "counters.json")
         checks = Checks(self.limits)
         self._intake = Intake(config.site, checks, self.dating, self.board, self.journal, habits=self._habits)
         self._parts: dict[str, Part] = {}
@@ -191,7 +190,14 @@ class App:
             profiles = {device.profile: self.config.used_profiles[device.profile] for device in bus.devices}
             yield f"bus {bus.id}", (bus, profiles), partial(self._start_driver, partial(ModbusBus, bus, profiles))
         for broker in self.config.mqtt:
-            connection = partial(MqttConnection, broker, self.config.site, self.clock.synced)
+            connection = partial(
+                MqttConnection,
+                broker,
+                self.config.site,
+                self.clock.synced,
+                taken=lambda name: self.config.has_device(name),  # noqa: PLW0108  # of the configuration then
+                memory=self.config.state / f"mqtt-{broker.id}.json",
+            )
             yield f"broker {broker.id}", broker, partial(self._start_driver, connection)
         if not self.config.box.disabled:
             health = partial(BoxHealth, self.config.box, self.config.state, self.clock.synced)
@@ -223,15 +229,6 @@ class App:
                     return device.limits
         connections = [driver for driver in self.drivers() if isinstance(driver, MqttConnection)]
         return next((found for each in connections if (found := each.limits(source))), {})
-
-    def _rules(self, source: Source) -> Mapping[int, PointRule]:
-        """What the profile of a source's device says of its values over time, by index."""
-        for bus in self.config.buses:
-            for device in bus.devices:
-                if device.id == source.device:
-                    rules = self.config.used_profiles[device.profile].rules(device.variant)
-                    return rules_of(source, rules)
-        return {}
 
     async def _keep_up(self, name: str, work: Callable[[], Coroutine[object, object, None]]) -> None:
         """Run a part for ever. A fault of the program in one of them must not cost the others a reading."""
@@ -286,7 +283,7 @@ class App:
                 self.dating.patience = config.clock.patience
                 self.board.set_periods(_periods(config))
                 self._intake.checks = Checks(self.limits)
-                self._habits.adopt(self._rules)
+                self._habits.adopt(partial(rules_of, config))
             self._arrange()
 
     async def _adopt(self, config: Config) -> bool:

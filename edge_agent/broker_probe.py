@@ -16,7 +16,7 @@ import aiomqtt
 import msgspec
 
 from drivers.marked import SecretMissing
-from drivers.mqtt import wanted
+from drivers.mqtt_access import wanted
 from drivers.mqtt_packets import Message
 from drivers.mqtt_seam import Link, Refused, Unreachable, Wanted
 from drivers.settings import Broker

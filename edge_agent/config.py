@@ -223,6 +223,10 @@ class Config(Part):
         """The profiles that devices name, by id, as they were when the configuration was read."""
         return self._used
 
+    def has_device(self, name: str) -> bool:
+        """True where a device of a bus, or the box itself, has this name."""
+        return name == "box" or any(device.id == name for bus in self.buses for device in bus.devices)
+
     def not_built(self) -> list[tuple[str, str]]:
         """Blocks that are valid but whose part does not exist yet: path in the file, and the word that asks for it."""
         from drivers.decoders import DECODERS

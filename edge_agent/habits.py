@@ -19,6 +19,7 @@ import msgspec
 from drivers.counter import Count, Move, Span, count, span
 from drivers.profile import PointRule
 from drivers.reading import Readings, Reason, Source, Value
+from edge_agent.config import Config
 
 log = logging.getLogger("edge.habits")
 
@@ -175,7 +176,16 @@ class Habits:
             log.warning("totals not written file=%s error=%s", self._file, error)
 
 
-def rules_of(source: Source, rules: Mapping[tuple[str, str], PointRule]) -> dict[int, PointRule]:
+def rules_of(config: Config, source: Source) -> dict[int, PointRule]:
+    """What the profile of a source's device says of its values over time, by index."""
+    for bus in config.buses:
+        for device in bus.devices:
+            if device.id == source.device:
+                return rules_by_index(source, config.used_profiles[device.profile].rules(device.variant))
+    return {}
+
+
+def rules_by_index(source: Source, rules: Mapping[tuple[str, str], PointRule]) -> dict[int, PointRule]:
     """The rules of a source by index, from those of its device (`profile.Profile.rules`)."""
     src = dict(source.tags).get("src", "")
     names = [(f"{quantity.measurement}.{quantity.field}", src) for quantity in source.quantities]

@@ -79,7 +79,7 @@ class BrokerRungs:
         return _context(self._broker.ca, self._broker.cert, self._broker.key)
 
     def _wanted(self) -> Wanted:
-        from drivers.mqtt import wanted
+        from drivers.mqtt_access import wanted
 
         how = wanted(self._broker, f"edge-net-{secrets.token_hex(6)}")
         return msgspec.structs.replace(how, session_expiry=0)

@@ -12,7 +12,15 @@ from typing import Any
 
 import msgspec
 
-from drivers.decoders.lorawan_fields import ABSENT, FAULT_SUFFIXES, FIELDS, NOT_MEASURED, QUIET_SUFFIXES, Field
+from drivers.decoders.lorawan_fields import (
+    ABSENT,
+    FAULT_SUFFIXES,
+    FIELDS,
+    NOT_MEASURED,
+    QUIET_SUFFIXES,
+    STRANGERS,
+    Field,
+)
 from drivers.decoders.values import (
     CONVERT,
     NO_TIME,
@@ -37,6 +45,7 @@ MOST_HISTORY = 200
 class _Device(msgspec.Struct, rename="camel"):
     device_name: str = ""
     dev_eui: str = ""
+    device_profile_name: str = ""
     tags: dict[str, Any] | None = None
 
 
@@ -76,6 +85,13 @@ def compile_chirpstack(subscription: Subscription) -> Decode:
     table = {**FIELDS, **{name: Field(point) for name, point in subscription.names.items()}}
     targets = {name: _Target(quantities()[field.point], field.scale) for name, field in table.items()}
 
+    strangers = [each for each in STRANGERS if each.name not in subscription.names]
+
+    def own(fields: Mapping[str, Any], model: str) -> Mapping[str, _Target]:
+        """The table without the names that mean something else on this model."""
+        strange = [s.name for s in strangers if (s.beside in fields if s.beside else s.profile in model)]
+        return {name: target for name, target in targets.items() if name not in strange} if strange else targets
+
     def decode(topic: str, payload: bytes) -> Payload:
         if not topic.endswith("/up"):
             return Payload()  # join, ack, status, log: no measurement
@@ -84,7 +100,8 @@ def compile_chirpstack(subscription: Subscription) -> Decode:
         if uplink.object is None:
             # Port 0 carries only the network's own commands.
             return Payload(without_codec=device if uplink.data and uplink.f_port else "")
-        return _payload(uplink.object, device, _time(uplink), targets)
+        model = uplink.device_info.device_profile_name.lower() if uplink.device_info else ""
+        return _payload(uplink.object, device, _time(uplink), own(uplink.object, model))
 
     return decode
 

@@ -65,6 +65,23 @@ FIELDS: Mapping[str, Field] = {
 }
 """By the codec's name; upper and lower case tell the makers apart."""
 
+
+class Stranger(msgspec.Struct, frozen=True):
+    """A name that means something else on one model than the table says."""
+
+    name: str
+    beside: str = ""
+    """A field of the same message that tells the model."""
+    profile: str = ""
+    """Part of the model's name in the network server's device profile, in small letters."""
+
+
+STRANGERS = (
+    Stranger("CO2", beside="Device"),  # Netvox: raw/10, in a unit that the codec does not state; Dragino's is ppm
+    Stranger("pressure", profile="em500-pp"),  # pressure in a pipe, as set in the device; others' is the air's in hPa
+)
+"""They count as unknown there: a wrong unit is worse than a missing value. A site may name them itself (`names:`)."""
+
 NOT_MEASURED = frozenset(
     {
         "Device",

@@ -367,6 +367,25 @@ def test_netvox_with_a_low_battery() -> None:
     }
 
 
+def test_netvox_gas_without_a_unit() -> None:
+    """The codec of Netvox gives CO2 as raw/10 in a unit that it does not state: unknown, until the site names it."""
+    fields = {"Device": "RA07Series", "Volt": 3.4, "CO2": 41.2}
+    payload = decoded(CHIRPSTACK, UP, uplink(fields))
+    assert (by_name(payload), payload.unknown) == ({"supply.battery_v": 3.4}, ["CO2"])
+    named = decoded(CHIRPSTACK | {"names": {"CO2": "air.co2_ppm"}}, UP, uplink(fields))
+    assert by_name(named)["air.co2_ppm"] == 41.2
+    assert by_name(decoded(CHIRPSTACK, UP, uplink({"Mod": 0, "CO2": 412}))) == {"air.co2_ppm": 412}
+
+
+@pytest.mark.parametrize("model", ["EM500-PP", "Milesight em500-pp (pipe)"])
+def test_pressure_in_a_pipe(model: str) -> None:
+    """An EM500-PP measures the pressure in a pipe, in what it is set to: never stored as the air's."""
+    message = uplink({"battery": 92, "pressure": 1003.4, "history": [{"timestamp": 1786674000, "pressure": 998.0}]})
+    message["deviceInfo"]["deviceProfileName"] = model
+    payload = decoded(CHIRPSTACK, UP, message)
+    assert (by_name(payload), payload.unknown) == ({"supply.soc_pct": 92}, ["pressure"])
+
+
 def test_late_history() -> None:
     """Each entry of a level probe's history stands at its own time, in metres."""
     history = [{"timestamp": 1786674000, "depth": 231}, {"timestamp": 1786674600, "depth": 233}, {"depth": 5}, 7]

@@ -12,7 +12,7 @@ import pytest
 from drivers.profile import PointRule, library, read_profile
 from drivers.profile_form import Counter
 from drivers.reading import Readings, Reason, Source, Value, quantities
-from edge_agent.habits import SAVE_EVERY, Habits, rules_of
+from edge_agent.habits import SAVE_EVERY, Habits, rules_by_index
 
 DUST = Source("pm-1", tuple(quantities()[f"air.{name}"] for name in ("pm1_ugm3", "pm2_5_ugm3", "pm10_ugm3")))
 RAIN = Source("met-1", tuple(quantities()[f"weather.{name}"] for name in ("rain_total_mm", "temp_c")))
@@ -33,7 +33,7 @@ def read(source: Source, mono: int, *values: Value | None, why: Reason | None = 
 def test_warm_up_of_a_dust_sensor() -> None:
     """For ten seconds after its first answer it is uncertain, and again after a silence, but not after one bad poll."""
     profile = read_profile(library()["deltaohm-pmsense"])
-    habits = Habits(lambda source: rules_of(source, profile.rules()))
+    habits = Habits(lambda source: rules_by_index(source, profile.rules()))
     reasons = []
     for second in range(40):
         gone, glitch = 15 <= second < 20, second == 35
@@ -132,10 +132,10 @@ def test_disk_that_takes_no_totals(tmp_path: Path) -> None:
     assert (tmp_path / "nowhere/counters.json").exists()
 
 
-def test_rules_of_a_second_counter() -> None:
+def test_rules_by_index_a_second_counter() -> None:
     """A register that gives a quantity again has its own rule, by the tag src."""
     profile = read_profile(library()["advantech-adam-4150"])
-    found = rules_of(PULSES, profile.rules(["keep rising"]))
+    found = rules_by_index(PULSES, profile.rules(["keep rising"]))
     assert found[0].counter
     assert found[0].counter.total
 
