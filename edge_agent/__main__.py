@@ -122,6 +122,16 @@ def _ticket(name: str) -> Command:
     return command
 
 
+def _look(name: str) -> Command:
+    def command(arguments: argparse.Namespace) -> int:
+        from edge_agent import look
+
+        chosen: Command = getattr(look, name)
+        return chosen(arguments)
+
+    return command
+
+
 def _sim_ward(arguments: argparse.Namespace) -> int:
     from drivers.sim import ward
 
@@ -147,6 +157,8 @@ def _parser(text: Text, words: Sequence[str]) -> argparse.ArgumentParser:
     _on_config(_add(commands, "check", text), text, _client("check"))
     _asks(_add(commands, "status", text), text, _client("status"))
     _asks(_add(commands, "points", text), text, _client("points"))
+    _details(commands, text)
+    _configures(commands, text, words)
     journal = _add(commands, "journal", text).add_subparsers(metavar=text("help.command"), required=True)
     _asks(_add(journal, "stat", text, of="journal."), text, _client("journal_stat"))
     counts = _asks(_add(commands, "ledger", text), text, _client("ledger"))
@@ -179,6 +191,31 @@ def _on_config(parser: argparse.ArgumentParser, text: Text, command: Command) ->
 def _asks(parser: argparse.ArgumentParser, text: Text, command: Command) -> argparse.ArgumentParser:
     _on_config(parser, text, command).add_argument("--json", action="store_true", help=text("help.json"))
     return parser
+
+
+def _details(commands: Group, text: Text) -> None:
+    one = _asks(_add(commands, "point", text), text, _look("point"))
+    one.add_argument("id", metavar="ID", help=text("help.point.id"))
+    _asks(_add(commands, "box", text), text, _look("box"))
+    lines = _asks(_add(commands, "log", text), text, _look("log"))
+    lines.add_argument("word", nargs="*", metavar="WORD", help=text("help.log.word"))
+    lines.add_argument("-n", type=int, default=50, metavar="N", help=text("help.log.n"))
+    lines.add_argument("--level", choices=("info", "warning", "error"), default="info", help=text("help.log.level"))
+    lines.add_argument("--follow", action="store_true", help=text("help.log.follow"))
+    bundle = _asks(_add(commands, "report", text), text, _look("report"))
+    bundle.add_argument("file", nargs="?", type=Path, metavar="FILE", help=text("help.report.file"))
+
+
+def _configures(commands: Group, text: Text, words: Sequence[str]) -> None:
+    """Changing the configuration; imported only when it is asked for. (`help.config` is the option's text.)"""
+    parser = commands.add_parser(
+        "config", help=text("help.configure"), description=text("help.configure.more"), formatter_class=FORM
+    )
+    if "config" in words:
+        from edge_agent import config_commands
+
+        group = parser.add_subparsers(metavar=text("help.command"), required=True)
+        config_commands.add_parsers(group, text, _add, _asks)
 
 
 def _tools(parser: argparse.ArgumentParser, text: Text, words: Sequence[str]) -> None:

@@ -9,15 +9,16 @@ import time
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
 from drivers.marked import Problems
 from edge_agent import config as configuration
 from edge_agent.board import PointNow
-from edge_agent.client import Failed, NotAllowed, NotRunning, ask
+from edge_agent.client import Failed, NotAllowed, NotRunning, Refused, ask
 from edge_agent.config import Config, check_report, render
+from edge_agent.findings import Findings
 from edge_agent.show import mark, painted, shown, table, terminal_width, unit
 from edge_agent.status import VERDICTS, JournalStat, LedgerRow, SinkStatus, Status
 from edge_agent.text import Text, texts
@@ -25,6 +26,8 @@ from edge_agent.text import Text, texts
 T = TypeVar("T")
 
 HOUR_S = 3600
+MOST_BYTES = 1000
+"""What `edge status` prints at most: a second on a line of 9,600 baud."""
 
 
 class Wrong(Exception):
@@ -49,27 +52,39 @@ def check(arguments: argparse.Namespace) -> int:
 
 def status(arguments: argparse.Namespace) -> int:
     """`edge status`: the verdict first, what is wrong, then the figures; 1 kB at most on a healthy box."""
-    config, text = _load(arguments)
-    now: Status = _ask(config, text, "/status", Status)
+    config, text = loaded(arguments)
+    now: Status = asked(config, text, "/status", Status)
     if arguments.json:
-        _print_json(now)
+        print_json(now)
     else:
-        print("\n".join(_status_lines(now, text)))
+        found = asked(config, text, "/findings", Findings)
+        print("\n".join(_status_lines(now, found, text)))
     return VERDICTS.index(now.verdict)
 
 
-def _status_lines(now: Status, text: Text) -> list[str]:
-    verdict = text(f"verdict.{now.verdict}", count=len(now.reasons))
-    lines = [painted(f"{mark(now.verdict)} {now.name or now.site}: {verdict}", now.verdict)]
-    lines += [f"  - {reason}" for reason in now.reasons]
+def _status_lines(now: Status, found: Findings, text: Text) -> list[str]:
+    """The verdict, the figures, and of the findings as many as fit."""
+    wrong = [finding for finding in found.findings if finding.severity != "info"]
+    verdict = text(f"verdict.{now.verdict}", count=len(wrong) or len(now.reasons))
+    head = painted(f"{mark(now.verdict)} {now.name or now.site}: {verdict}", now.verdict)
     points = now.points
-    lines.append(
-        text("status.points", total=points.total, good=points.good, uncertain=points.uncertain, bad=points.bad)
-    )
-    lines += [_sink_line(sink, text) for sink in now.sinks]
-    size = text.size(now.journal.bytes)
-    lines.append(text("status.journal", readings=now.journal.readings, size=size))
-    return lines
+    tail = [text("status.points", total=points.total, good=points.good, uncertain=points.uncertain, bad=points.bad)]
+    tail += [_sink_line(sink, text) for sink in now.sinks]
+    tail.append(text("status.journal", readings=now.journal.readings, size=text.size(now.journal.bytes)))
+    told = [f"  - {finding.sentence} → {finding.steps[0]}" for finding in wrong]
+    room = MOST_BYTES - len("\n".join([head, *tail]).encode())
+    return [head, *_fitting(told, room, text), *tail]
+
+
+def _fitting(lines: Sequence[str], room: int, text: Text) -> list[str]:
+    """The first lines that fit into so many bytes, the first of all in any case; then how many are left out."""
+    shown: list[str] = []
+    for line in lines:
+        rest = "  " + text("status.more", count=len(lines) - len(shown))
+        if shown and len("\n".join(["", *shown, line, rest]).encode()) > room:
+            return [*shown, rest]
+        shown.append(line)
+    return shown
 
 
 def _sink_line(sink: SinkStatus, text: Text) -> str:
@@ -80,10 +95,10 @@ def _sink_line(sink: SinkStatus, text: Text) -> str:
 
 def points(arguments: argparse.Namespace) -> int:
     """`edge points`: every point with value, unit, quality and age."""
-    config, text = _load(arguments)
-    found: list[PointNow] = _ask(config, text, "/points", list[PointNow])
+    config, text = loaded(arguments)
+    found: list[PointNow] = asked(config, text, "/points", list[PointNow])
     if arguments.json:
-        _print_json(found)
+        print_json(found)
     elif not found:
         print(text("points.none"))
     else:
@@ -107,10 +122,10 @@ def _point_row(point: PointNow, text: Text) -> list[str]:
 
 def journal_stat(arguments: argparse.Namespace) -> int:
     """`edge journal stat`: what is on disk and how far each sink has it."""
-    config, text = _load(arguments)
-    stat: JournalStat = _ask(config, text, "/journal", JournalStat)
+    config, text = loaded(arguments)
+    stat: JournalStat = asked(config, text, "/journal", JournalStat)
     if arguments.json:
-        _print_json(stat)
+        print_json(stat)
     else:
         span = {"first": stat.first_time or "–", "last": stat.last_time or "–"}
         print(text("journal.readings", readings=stat.readings, size=text.size(stat.bytes), **span))
@@ -125,10 +140,10 @@ def journal_stat(arguments: argparse.Namespace) -> int:
 
 def ledger(arguments: argparse.Namespace) -> int:
     """`edge ledger`: per device and hour, what was expected and what became of it."""
-    config, text = _load(arguments)
-    rows: list[LedgerRow] = _ask(config, text, f"/ledger?since={_since(arguments.since, text)}", list[LedgerRow])
+    config, text = loaded(arguments)
+    rows: list[LedgerRow] = asked(config, text, f"/ledger?since={_since(arguments.since, text)}", list[LedgerRow])
     if arguments.json:
-        _print_json(rows)
+        print_json(rows)
     elif not rows:
         print(text("ledger.none"))
     else:
@@ -156,7 +171,8 @@ def _since(value: str, text: Text) -> int:
 # --- shared -----------------------------------------------------------------------------------------------------------
 
 
-def _load(arguments: argparse.Namespace) -> tuple[Config, Text]:
+def loaded(arguments: argparse.Namespace) -> tuple[Config, Text]:
+    """The configuration and the sentences in its language. Raises Wrong."""
     try:
         config = configuration.load(arguments.config)
     except Problems as problems:
@@ -165,9 +181,12 @@ def _load(arguments: argparse.Namespace) -> tuple[Config, Text]:
     return config, texts(config.language)
 
 
-def _ask(config: Config, text: Text, question: str, answer: type[T]) -> T:
+def asked(config: Config, text: Text, question: str, answer: type[T], **how: Any) -> T:
+    """The agent's answer; `how`: see `client.ask`. Raises Wrong."""
     try:
-        return ask(config.control, question, answer)
+        return ask(config.control, question, answer, **how)
+    except Refused as refused:
+        raise Wrong(refused.sentence) from None
     except NotRunning:
         raise Wrong(text("client.not_running", socket=str(config.control), file=str(config.file))) from None
     except NotAllowed:
@@ -183,5 +202,6 @@ def _group(path: Path) -> str:
         return "edge-agent"
 
 
-def _print_json(answer: object) -> None:
+def print_json(answer: object) -> None:
+    """For scripts."""
     print(msgspec.json.format(msgspec.json.encode(answer), indent=1).decode())

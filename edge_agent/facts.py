@@ -156,7 +156,12 @@ class Journal(Facts, frozen=True):
 class Clock(Facts, frozen=True):
     """The box's clock."""
 
-    synced: bool = True
+    state: str = "synced"
+    """synced, waiting (a time source has no time yet), unknown (nobody sets it)."""
+    held: int = 0
+    """Readings that wait for the right time."""
+    step_s: float = 0.0
+    """Seconds by which it was last moved in the last quarter of an hour."""
     up_s: float = 0.0
     """Seconds since the agent started."""
     battery: bool = True

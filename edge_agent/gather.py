@@ -272,7 +272,9 @@ def of_machine(app: App, box: BoxNow | None, stat: Stat) -> Iterator[facts.Facts
         return
     yield facts.Clock(
         subject="clock",
-        synced=box.clock.synced,
+        state=app.clock.told.state,
+        held=app.journal.held,
+        step_s=round(app.clock.step_s, 1) if time.time() - app.clock.stepped_at < FRESH_S else 0.0,
         up_s=time.monotonic() - app.started,
         battery=box.clock.battery,
         before_journal=bool(stat.last_ms and box.clock.time * 1000 < stat.last_ms - 60_000),

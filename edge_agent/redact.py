@@ -7,6 +7,7 @@ the forms that secrets have whoever wrote them (keys, tokens, passwords in URLs,
 from __future__ import annotations
 
 import base64
+import json
 import re
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -57,8 +58,8 @@ class Redactor:
             text = text.replace(value, HIDDEN)
         for pattern, instead in FORMS:
             text = pattern.sub(instead, text)
-        for name, instead in self._people.items():
-            text = re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", instead, text)
+        for name in sorted(self._people, key=len, reverse=True):  # An is part of Nguyễn Văn An
+            text = re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", self._people[name], text)
         return text
 
 
@@ -78,9 +79,10 @@ def secrets_of(part: Any) -> Iterator[Secret]:
 
 
 def _forms(secret: Secret) -> Iterator[str]:
-    """The value as it is, as URLs write it, and as base64 does."""
+    """The value as it is, and as URLs, sign-in headers and JSON write it."""
     try:
         value = secret.reveal()
     except SecretMissing:
         return
     yield from (value, quote(value, safe=""), quote_plus(value), base64.b64encode(value.encode()).decode())
+    yield from (json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1])

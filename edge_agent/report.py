@@ -23,13 +23,15 @@ if TYPE_CHECKING:
     from edge_agent.app import App
 
 LEDGER_HOURS = 48
+NOBODY = {"root", "edge-agent", "?"}
+"""Names that stand for no person."""
 MOST_BYTES = 4 << 20
 """Of one file in the bundle; its end is what counts."""
 
 
 async def bundle(app: App) -> bytes:
     """The bundle of a running agent."""
-    names = [name for done in app.audit.newest() for name in (done.by, done.user)]
+    names = {name for done in app.audit.newest() for name in (done.by, done.user)} - NOBODY
     hide = Redactor(app.config, names)
     box, _ = await app.machine.now()
     hour = int(time.time() / status.HOUR_S) - LEDGER_HOURS

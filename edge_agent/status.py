@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
@@ -19,6 +20,8 @@ from edge_agent.text import Text, texts
 
 if TYPE_CHECKING:
     from edge_agent.app import App
+
+log = logging.getLogger("edge.status")
 
 VERDICTS = ("ok", "attention", "failed")
 """In order of exit code."""
@@ -164,7 +167,11 @@ async def status(app: App) -> Status:
 async def _findings(app: App) -> list[Finding]:
     from edge_agent import diagnosis  # the commands want only the Structs of this module, not the drivers
 
-    return await diagnosis.findings(app)
+    try:
+        return await diagnosis.findings(app)
+    except Exception:  # a rule that stumbles must not cost anyone the verdict
+        log.exception("findings failed")
+        return []
 
 
 def verdict(troubles: Sequence[Trouble], points: Counts, sources: Collection[str]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import msgspec
@@ -93,6 +94,14 @@ def test_trouble_of_no_kind_keeps_its_own_sentence() -> None:
 
 def test_hint_alone_is_no_reason_for_attention() -> None:
     """What is only good to know leaves the verdict well."""
-    hint = judge([Clock(subject="clock", synced=False, up_s=60.0)], TEXTS["en"], NOW)
+    hint = judge([Clock(subject="clock", state="waiting", up_s=60.0)], TEXTS["en"], NOW)
     assert [each.severity for each in hint] == ["info"]
     assert verdict_of(hint) == "ok"
+
+
+def test_steps_name_commands_that_exist() -> None:
+    """`edge X` in a step is a command of this program."""
+    help_keys = {key.split(".")[1] for key in TEXTS["en"].sentences if key.startswith("help.")}
+    steps = [text for key, text in TEXTS["en"].sentences.items() if re.fullmatch(r"finding\.\w+\.try", key)]
+    named = {word for step in steps for word in re.findall(r": edge ([a-z]+)", step)}
+    assert named <= help_keys

@@ -1,0 +1,81 @@
+"""The maintenance lock and the audit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from edge_agent import maintain
+from edge_agent.maintain import Audit, Busy, Lock, NoLock
+
+
+def test_second_technician_is_told_who_has_the_lock() -> None:
+    """One at a time, by name."""
+    lock = Lock()
+    lock.take("An", "an", steal=False)
+    with pytest.raises(Busy) as busy:
+        lock.take("Bình", "binh", steal=False)
+    assert (busy.value.name, busy.value.stolen) == ("An", False)
+    assert lock.now().name == "An"
+
+
+def test_stolen_lock_is_told_to_whoever_had_it() -> None:
+    """The first one's next change fails, and says who took over; the new holder's succeeds."""
+    lock = Lock()
+    first = lock.take("An", "an", steal=False)
+    second = lock.take("Bình", "binh", steal=True)
+    assert second.taken_from == "An"
+    with pytest.raises(Busy) as busy:
+        lock.check(first.token)
+    assert (busy.value.name, busy.value.stolen) == ("Bình", True)
+    assert lock.check(second.token).name == "Bình"
+
+
+def test_lock_given_back_is_free() -> None:
+    """Only its holder can give it back."""
+    lock = Lock()
+    held = lock.take("An", "an", steal=False)
+    lock.free("another")
+    assert lock.now().name == "An"
+    lock.free(held.token)
+    with pytest.raises(NoLock):
+        lock.check(held.token)
+
+
+def test_silent_holder_loses_the_lock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever lost the SSH connection holds nobody up."""
+    monkeypatch.setattr(maintain, "LAPSE_S", -1.0)
+    lock = Lock()
+    held = lock.take("An", "an", steal=False)
+    assert lock.now().name is None
+    with pytest.raises(NoLock):
+        lock.check(held.token)
+
+
+def test_audit_outlives_the_program(tmp_path: Path) -> None:
+    """Each action is a line on disk, and a torn last line is passed over."""
+    audit = Audit(tmp_path)
+    audit.note("An", "an", "config apply")
+    audit.note("An", "an", "config confirm", result="no_trial")
+    with (tmp_path / "audit.jsonl").open("ab") as file:
+        file.write(b'{"time": 17')
+    again = Audit(tmp_path).newest()
+    assert [(done.action, done.result) for done in again] == [("config confirm", "no_trial"), ("config apply", "done")]
+
+
+def test_audit_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that has grown is put aside once, not for ever."""
+    monkeypatch.setattr(maintain, "MOST_BYTES", 300)
+    audit = Audit(tmp_path)
+    for _ in range(30):
+        audit.note("An", "an", "maintain")
+    assert {file.name for file in tmp_path.iterdir()} == {"audit.jsonl", "audit.jsonl.1"}
+    assert all(file.stat().st_size < 600 for file in tmp_path.iterdir())
+
+
+def test_disk_that_takes_nothing_does_not_stop_the_audit(tmp_path: Path) -> None:
+    """What was done is still shown, and logged."""
+    audit = Audit(tmp_path / "missing")
+    audit.note("An", "an", "maintain")
+    assert [done.action for done in audit.newest()] == ["maintain"]

@@ -1,0 +1,175 @@
+"""A configuration on trial: confirmed it stays, otherwise the old one is back, whatever happens in between."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from edge_agent import config as configuration
+from edge_agent.config import Config
+from edge_agent.trial import Refused, Trial
+
+OLD = "site: cl-02\nname: old\nstate: ./state\n"
+NEW = "site: cl-02\nname: new\nstate: ./state\nbuses: [{id: line-1, serial: ./tty}]\n"
+
+
+class Agent:
+    """What a trial needs of the agent: a configuration that runs, and another that can be run instead."""
+
+    def __init__(self, folder: Path, *, takes: bool = True) -> None:
+        """Runs what is in the file."""
+        self.file = folder / "agent.yaml"
+        if not self.file.exists():
+            self.file.write_text(OLD, encoding="utf-8")
+        self.config = configuration.load(self.file)
+        self.takes = takes
+        self.config.state.mkdir(exist_ok=True)
+        self.trial = Trial(self.config.state, lambda: self.config, self.adopt)
+
+    async def adopt(self, config: Config) -> bool:
+        """Run another configuration."""
+        if self.takes:
+            self.config = config
+        return self.takes
+
+
+def test_candidate_is_checked_and_compared(tmp_path: Path) -> None:
+    """Its errors stand at the lines of the file it would become; nothing runs yet."""
+    agent = Agent(tmp_path)
+    found = agent.trial.propose("site: cl-02\nnmae: x\n")
+    assert not found.usable
+    assert f"{agent.file}:2:" in found.problems[0]
+    good = agent.trial.propose(NEW)
+    assert good.usable
+    assert "-name: old" in good.diff.splitlines()
+    assert "+name: new" in good.diff.splitlines()
+    assert agent.config.name == "old"
+    assert agent.file.read_text() == OLD
+
+
+def test_change_that_needs_a_restart_is_not_tried(tmp_path: Path) -> None:
+    """It could not go back by itself."""
+    agent = Agent(tmp_path)
+    found = agent.trial.propose(OLD.replace("./state", "./elsewhere"))
+    assert (found.usable, found.restart) == (False, ["state", "control"])
+    with pytest.raises(Refused) as refused:
+        asyncio.run(agent.trial.apply("An"))
+    assert refused.value.what == "restart_needed"
+
+
+def test_confirmed_change_is_in_the_file(tmp_path: Path) -> None:
+    """During the trial the file is the old one; afterwards, at one stroke, the new one, with the file's own mode."""
+    agent = Agent(tmp_path)
+    agent.file.chmod(0o640)
+
+    async def visit() -> None:
+        agent.trial.propose(NEW)
+        await agent.trial.apply("An")
+        assert (agent.config.name, agent.file.read_text()) == ("new", OLD)
+        await agent.trial.confirm()
+
+    asyncio.run(visit())
+    assert agent.file.read_text() == NEW
+    assert agent.file.stat().st_mode & 0o777 == 0o640
+    assert agent.trial.note is None
+    assert configuration.load(agent.file) == agent.config
+
+
+def test_change_not_confirmed_goes_back_in_time(tmp_path: Path) -> None:
+    """Nobody has to do anything."""
+    agent = Agent(tmp_path)
+
+    async def visit() -> None:
+        agent.trial.propose(NEW)
+        await agent.trial.apply("An", seconds=0.05)
+        async with asyncio.timeout(5):
+            while agent.config.name != "old":
+                await asyncio.sleep(0.01)
+
+    asyncio.run(visit())
+    now = agent.trial.now()
+    assert (now.returned, now.returned_by, now.trial_by, agent.file.read_text()) == ("time", "An", None, OLD)
+    assert now.candidate == NEW, "it can be tried again"
+
+
+def test_change_goes_back_when_asked(tmp_path: Path) -> None:
+    """At once, and a second time is refused."""
+    agent = Agent(tmp_path)
+
+    async def visit() -> None:
+        agent.trial.propose(NEW)
+        await agent.trial.apply("An")
+        await agent.trial.back()
+        with pytest.raises(Refused):
+            await agent.trial.back()
+
+    asyncio.run(visit())
+    assert agent.config.name == "old"
+
+
+def test_power_cut_during_a_trial_goes_back(tmp_path: Path) -> None:
+    """Whatever starts after it starts with the old file, and says that it went back."""
+    agent = Agent(tmp_path)
+
+    async def visit() -> None:
+        agent.trial.propose(NEW)
+        await agent.trial.apply("An")
+
+    asyncio.run(visit())
+    again = Agent(tmp_path)
+    now = again.trial.now()
+    assert (again.config.name, now.trial_by, now.returned, now.returned_by) == ("old", None, "restart", "An")
+
+
+def test_one_trial_at_a_time(tmp_path: Path) -> None:
+    """A second candidate waits until the first is confirmed or gone."""
+    agent = Agent(tmp_path)
+
+    async def visit() -> None:
+        agent.trial.propose(NEW)
+        await agent.trial.apply("An")
+        with pytest.raises(Refused) as refused:
+            agent.trial.propose(OLD)
+        assert refused.value.what == "on_trial"
+        with pytest.raises(Refused):
+            await agent.trial.apply("Bình")
+
+    asyncio.run(visit())
+
+
+def test_file_edited_meanwhile_is_not_overwritten(tmp_path: Path) -> None:
+    """What is in the file must be what runs, or there would be no way back to it."""
+    agent = Agent(tmp_path)
+    agent.trial.propose(NEW)
+    agent.file.write_text(OLD.replace("old", "edited"))
+    with pytest.raises(Refused) as refused:
+        asyncio.run(agent.trial.apply("An"))
+    assert refused.value.what == "file_changed"
+
+
+def test_configuration_that_is_not_adopted_is_no_trial(tmp_path: Path) -> None:
+    """The journal may be unable to take new sinks at that moment."""
+    agent = Agent(tmp_path, takes=False)
+    agent.trial.propose(NEW)
+    with pytest.raises(Refused) as refused:
+        asyncio.run(agent.trial.apply("An"))
+    assert refused.value.what == "not_adopted"
+    assert agent.trial.now().trial_by is None
+
+
+def test_reloaded_file_ends_a_trial(tmp_path: Path) -> None:
+    """SIGHUP means the file; the timer must not overturn it later."""
+    agent = Agent(tmp_path)
+
+    async def visit() -> None:
+        agent.trial.propose(NEW)
+        await agent.trial.apply("An", seconds=0.05)
+        agent.trial.overtaken()
+        agent.config = configuration.load(agent.file)
+        await asyncio.sleep(0.1)
+
+    asyncio.run(visit())
+    assert agent.trial.now().trial_by is None
+    assert agent.config.name == "old"
