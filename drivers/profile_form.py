@@ -32,7 +32,7 @@ Address = Annotated[int, Field(ge=0, le=65535)]
 class Part(BaseModel):
     """A block of the file: unknown keys are refused, and nothing is changed after reading."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 def _order(value: str) -> str:

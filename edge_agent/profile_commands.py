@@ -6,7 +6,6 @@ None of them needs the agent or a device. What a profile would read is reckoned 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from drivers.marked import Problem, Problems
-from drivers.profile import Profile, UnknownVariant, library, read_profile
+from drivers.profile import UnknownVariant, library, read_profile
 from drivers.profile_view import Decoded, PointView, PollTime, ProfileView, WrongFrame, decoded, settle, view
 from edge_agent.commands import Wrong
 from edge_agent.config import sentence
@@ -214,13 +213,10 @@ def _row(listed: Listed, text: Text) -> list[str]:
 
 def schema(_: argparse.Namespace) -> int:
     """`edge profile schema`: the JSON Schema of a profile, for editors."""
+    from drivers.profile_schema import schema_text
+
     print(schema_text())
     return 0
-
-
-def schema_text() -> str:
-    """The schema as `drivers/devices/schema.json` has it."""
-    return json.dumps(Profile.model_json_schema(by_alias=True), indent=1, ensure_ascii=False)
 
 
 def _print_json(answer: object) -> None:

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from drivers.profile_form import Row, Timing
-from edge_agent.profile_commands import schema_text
+from drivers.profile_schema import schema_text
 
 ROOT = Path(__file__).parents[2]
 DOCUMENT = (ROOT / "docs/add-a-device.md").read_text(encoding="utf-8")

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from drivers.profile_schema import schema_text
 from edge_agent.__main__ import main
-from edge_agent.profile_commands import schema_text
 
 ROOT = Path(__file__).parents[2]
 DEVICES = ROOT / "drivers/devices"
@@ -119,5 +119,7 @@ def test_schema_is_current(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == ""
     known = json.loads(schema_text())
     assert set(known["required"]) >= {"schema", "id", "registers"}
+    row = known["$defs"]["Row"]["properties"]
+    assert all(row[key]["description"] for key in ("key", "addr", "unit", "fc", "order", "canonical"))
     first = {file.stem: file.read_text(encoding="utf-8").splitlines()[0] for file in DEVICES.glob("*.yaml")}
     assert set(first.values()) == {"# yaml-language-server: $schema=schema.json"}
