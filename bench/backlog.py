@@ -35,7 +35,7 @@ def polls(load: Ward, profile: Profile, count: int) -> Iterator[tuple[Readings, 
 
 def _registers(index: int, profile: Profile) -> RegisterMap:
     registers = RegisterMap(ward.device_name(index), ward.UNIT, "", profile.points())
-    registers.arrange(tcp_line(), Limits(), lambda _: 1.0)
+    registers.arrange(tcp_line(), Limits())
     return registers
 
 

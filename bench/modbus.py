@@ -47,7 +47,7 @@ def cost(which: str, profile: Path, ports: Sequence[int], seconds: float) -> flo
 def decoding(profile: Profile) -> float:
     """Microseconds of processor time from an answer's bytes to a register's value in its reading."""
     registers = RegisterMap(ward.device_name(0), ward.UNIT, "", profile.points())
-    registers.arrange(tcp_line(), Limits(), lambda _: 1.0)
+    registers.arrange(tcp_line(), Limits())
     (block,), contents = registers.steps, ward.images(0, LOAD.registers)
     began = process_time()
     for i in range(DECODED):

@@ -22,6 +22,10 @@ class Away(msgspec.Struct, frozen=True):
     since: float
     """Unix seconds."""
 
+    def as_of(self, since: float) -> Away:
+        """The same, of a bus that went away earlier."""
+        return msgspec.structs.replace(self, since=since)
+
 
 def why(bus: Bus, error: OSError) -> Away:
     """The trouble that an error at opening is."""

@@ -1,65 +1,37 @@
 """One Modbus bus, serial or TCP: one task that polls its devices in turn, one request under way at a time.
 
-`readings` waits for the unit that is due (`_next`), asks its blocks (`_poll`) and yields one batch per due poll,
+`readings` waits for the unit whose turn it is (`_next`), asks its blocks (`_poll`) and yields one batch per due poll,
 whatever became of it. Tools are its guests: `guest` asks one transaction in the gaps of polling, `tap` listens in
-(`guests.py` tells how). What an answer is stands in `frames.py`, a unit in `unit.py`, the connection in `wire.py`,
-the pauses of an RTU line in `silence.py`.
-Always holds: after an RTU request without a fitting answer the line is silent until no late answer can come, since
-nothing in an RTU frame tells it from the next answer.
+(`guests.py` tells how). Whose turn it is stands in `schedule.py`, a unit in `unit.py`, how it is asked in
+`connection.py`, and what is an answer in `frames.py`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import errno
-import logging
-import os
-import random
 import time
 import zlib
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from operator import attrgetter
 
-import msgspec
-
-from drivers.away import Away, why
+from drivers.connection import Connection
 from drivers.driver import Batch, Trouble
-from drivers.frames import Guard, Outcome, Request
-from drivers.guests import LONGEST, Answer, BusAway, Frame, Guest, Guests, Taps
+from drivers.frames import Outcome, Request
+from drivers.guests import LONGEST, Answer, BusAway, Frame, Guest, Guests
 from drivers.profile import Profile
+from drivers.quarantine import Cause
 from drivers.reading import Reason
 from drivers.register import Line, serial_line, tcp_line
 from drivers.regmap import Step
+from drivers.schedule import Schedule
 from drivers.settings import Bus
-from drivers.silence import Debt, Silence
-from drivers.unit import BEHIND_GATEWAY, ENOUGH, DeviceState, Failure, Unit
-from drivers.wire import Wire
+from drivers.silence import Debt
+from drivers.turnaround import Turnaround
+from drivers.unit import BEHIND_GATEWAY, DeviceState, Failure, Unit
 
-log = logging.getLogger("edge.modbus")
 monotonic = time.monotonic
 
-CONNECT = 3.0
-"""Seconds to wait for a connection, at least; a longer time-out of the bus counts."""
-RETRY_FIRST, RETRY_LAST = 0.5, 30.0
-"""Seconds between two attempts to connect: doubled each time, up to a quarter more or less at random."""
-SLICE = 2.0
-"""Longest single sleep in seconds, so that the watchdog sees progress."""
-EARLY = 0.001
-"""Seconds by which a poll may be early: an event loop sleeps no finer."""
 AWAY = 0.02
 """Seconds between two batches at least while there is no connection: nothing else would slow them down."""
-UNANSWERED = 5
-"""Requests in a row without a byte from a TCP endpoint after which the connection is made anew: it may be half open."""
-UNSETTLED = (Outcome.timeout, Outcome.garbled, Outcome.short, Outcome.lost)
-"""Outcomes after which an answer may still be on its way."""
-WORDS = {
-    Outcome.timeout: "device_silent",
-    Outcome.garbled: "device_garbled",
-    Outcome.short: "device_garbled",
-    Outcome.exception: "device_exception",
-}
-OVERDUE = 64
-"""Transactions that are remembered as timed out, so that their late answers are told from foreign ones."""
 
 
 class ModbusBus:
@@ -69,37 +41,30 @@ class ModbusBus:
         """`profiles` by id, as the devices name them. Raises profile.UnknownVariant."""
         self.name = bus.id
         self._bus = bus
-        self._rtu = bus.is_serial or bus.framer == "rtu"
-        line, gap = _line(bus, self._rtu)
-        self._units = [Unit(bus, device, profiles[device.profile], line) for device in bus.devices]
+        line, wire, gap = _line(bus)
+        self._connection = Connection(bus, gap, self._came_late)
+        self._units = [
+            Unit(bus, device, profiles[device.profile], Turnaround(line, wire, gap)) for device in bus.devices
+        ]
         self.devices: Mapping[str, DeviceState] = {unit.device.id: unit.state for unit in self._units}
         """Counters of every device."""
-        self._wire: Wire | None = None
-        self._away: Away | None = None
-        self._retry_at, self._retry_delay = 0.0, RETRY_FIRST
-        self._proven = False
-        """The connection has carried an answer, or at least outlived a request."""
-        self._unanswered = 0
-        self._overdue: dict[int, Debt] = {}
-        """By transaction (TCP)."""
-        self._silence = Silence(gap)
-        """RTU only."""
-        self._guests, self._taps = Guests(), Taps()
-        self._roused: asyncio.Future[None] | None = None
-        """Ends the sleep under way."""
-        self._turned = monotonic()
+        self._schedule = Schedule(self._units, monotonic())
+        self._brisk = 0.8 * min((device.every for device in bus.devices), default=1.0)
+        """Seconds that may be waited for an answer whoever else is due."""
+        self._interposed: list[Batch] = []
+        """Of alarms that were polled between the blocks of another unit."""
+        self._guests = Guests()
 
     # --- what others see ---
 
     def progress(self) -> float:
         """See Driver."""
-        return self._turned
+        return self._connection.turned
 
     def troubles(self) -> list[Trouble]:
         """See Driver. While the bus is away its devices are not named: nothing is known of them."""
-        if self._away:
-            facts = {"bus": self.name, **self._away.facts}
-            return [Trouble(self._away.what, self.name, self._away.since, facts, failed=True)]
+        if away := self._connection.away:
+            return [Trouble(away.what, self.name, away.since, {"bus": self.name, **away.facts}, failed=True)]
         found = [self._trouble(unit, unit.failure) for unit in self._units if unit.failure]
         return sorted(found, key=lambda trouble: (not trouble.failed, trouble.since))
 
@@ -109,12 +74,12 @@ class ModbusBus:
 
     def _trouble(self, unit: Unit, failure: Failure) -> Trouble:
         facts: dict[str, str | int | float] = {"device": unit.device.id, "bus": self.name, "unit": unit.device.unit}
-        what = WORDS[failure.outcome]
-        if failure.code in BEHIND_GATEWAY:
-            what = WORDS[Outcome.timeout]
-        elif failure.outcome is Outcome.exception:
+        facts["next"] = max(0.0, (unit.state.next_try or 0.0) - time.time())
+        if failure.cause is Cause.exception:
             facts["code"] = failure.code
-        return Trouble(what, unit.device.id, failure.since, facts, failed=not failure.partly)
+        if failure.cause is Cause.identity:
+            facts["found"] = unit.identification.wrong
+        return Trouble(f"device_{failure.cause.value}", unit.device.id, failure.since, facts, not failure.partly)
 
     # --- guests ---
 
@@ -132,25 +97,19 @@ class ModbusBus:
             raise BusAway
         waits = asyncio.get_running_loop().create_future()
         self._guests.add(Guest(request, min(timeout, LONGEST), different, monotonic(), waits))
-        self._rouse()
+        self._connection.rouse()
         answer: Answer = await waits
         return answer
 
     def tap(self, listener: Callable[[Frame], None]) -> Callable[[], None]:
         """`listener` is called with every frame, sent and heard, until what is returned is called; it must not wait."""
-        return self._taps.add(listener)
+        return self._connection.taps.add(listener)
 
     async def _serve(self, guest: Guest) -> None:
         """One guest's request; its time on the line is charged to all guests."""
         began = monotonic()
         try:
-            if not self._wire and began >= self._retry_at:
-                await self._connect()
-            if self._wire:
-                answer = await self._transact(guest, self._wire)
-            else:
-                await asyncio.sleep(AWAY)
-                raise BusAway
+            answer = await self._transact(guest)
         except (BusAway, OSError) as error:
             if not guest.answer.done():
                 guest.answer.set_exception(error)
@@ -160,28 +119,27 @@ class ModbusBus:
         finally:
             self._guests.charge(monotonic() - began)
 
-    async def _transact(self, guest: Guest, wire: Wire) -> Answer:
-        """Raises OSError where the port refuses the settings."""
-        request, guard = guest.request, wire.guard
-        if self._rtu:
-            await self._wait_for_line(guard)
-        try:
-            if guest.tuned:
-                wire.tune(*guest.tuned)
-            sent = monotonic()
-            outcome = await wire.ask(request, guest.timeout)
-            seconds = monotonic() - sent
-            body = guard.body if outcome is Outcome.ok else b""
-            code = guard.code if outcome is Outcome.exception else 0
-            answer = Answer(outcome, body, code, seconds, guard.sent, guard.heard)
-            if self._taps:
-                self._taps.transaction(guard, outcome, sent, monotonic(), guest=True)
-        finally:
-            if guest.tuned and not wire.lost:
-                wire.tune(self._bus.baud, self._bus.framing)
-        polled = any(unit.device.unit == request.dev_id for unit in self._units)
-        self._aftermath(Debt(request.dev_id, sent), guest.timeout, outcome, polled and not guest.tuned)
-        return answer
+    async def _transact(self, guest: Guest) -> Answer:
+        """Raises BusAway, and OSError where the port refuses the settings."""
+        connection, request = self._connection, guest.request
+        if not await connection.make():
+            await asyncio.sleep(AWAY)
+            raise BusAway
+        if guest.tuned:
+            outcome = await connection.ask_tuned(request, guest.timeout, guest.tuned)
+        else:
+            unit = self._unit(request.dev_id)
+            trusted = unit is not None and unit.quarantine.trusted
+            outcome = await connection.ask(request, guest.timeout, trusted, shaky=not trusted, guest=True)
+        guard = connection.guard
+        if guard is None:
+            raise BusAway
+        body = guard.body if outcome is Outcome.ok else b""
+        code = guard.code if outcome is Outcome.exception else 0
+        return Answer(outcome, body, code, connection.seconds, guard.sent, guard.heard)
+
+    def _unit(self, number: int) -> Unit | None:
+        return next((unit for unit in self._units if unit.device.unit == number), None)
 
     # --- the straight path ---
 
@@ -192,12 +150,14 @@ class ModbusBus:
             while True:
                 unit = await self._next()
                 batch = await self._turn(unit)
-                self._turned = monotonic()
+                self._connection.turned = monotonic()
                 _heed_cancel()
+                while self._interposed:
+                    yield self._interposed.pop(0)
                 yield batch
         finally:
             self._guests.send_away()
-            self._drop()
+            self._connection.drop()
 
     def _start(self) -> None:
         """All units are due at once, then spread over their periods; buses differ by their names."""
@@ -206,174 +166,109 @@ class ModbusBus:
             unit.start(now, 1 - (share + i / len(self._units)) % 1)
 
     async def _next(self) -> Unit:
-        """Wait for the unit that is due. A bus that is away is tried again meanwhile."""
+        """Wait for the unit whose turn it is. A bus that is away is tried again meanwhile, and guests are let in."""
+        connection = self._connection
         while True:
             now = monotonic()
-            if self._wire and self._wire.lost:
-                self._drop()  # closed by the other end while idle, as many do: made anew at the next poll
-            if self._guests and (guest := self._guests.take(now, self._units, self._silence.rests_until)):
+            is_open = connection.is_open
+            if self._guests and (guest := self._guests.take(now, self._units, connection.rests_until)):
                 await self._serve(guest)
                 continue
-            unit = min(self._units, key=_due, default=None)
-            if unit and unit.due <= now + EARLY:
+            if unit := self._schedule.turn(now):
                 return unit
-            wake = unit.due if unit else now + SLICE
-            if self._away and not self._wire:
-                if self._retry_at <= now:
-                    await self._connect()
+            wake = self._schedule.wake
+            if connection.away and not is_open:
+                if connection.retry_at <= now:
+                    await connection.make()
                     continue
-                wake = min(wake, self._retry_at)
+                wake = min(wake, connection.retry_at)
             if self._guests:
                 wake = min(wake, max(self._guests.wake(now), now + AWAY))
-            await self._sleep(wake - now)
+            await connection.sleep(wake - now)
 
     async def _turn(self, unit: Unit) -> Batch:
         """One due poll."""
-        if not self._wire and monotonic() >= self._retry_at:
-            await self._connect()
-        if not self._wire:
-            await self._sleep(AWAY)
+        if not await self._connection.make():
+            await self._connection.sleep(AWAY)
             batch = unit.unread(Reason.not_connected)
             unit.advance(monotonic(), Reason.not_connected)
             return batch
-        await self._poll(unit, self._wire)
+        await self._poll(unit)
         now = monotonic()
         batch = unit.report(now)
-        unit.advance(now, rests_until=self._silence.rests_until(unit.device.unit))
+        unit.advance(now, rests_until=self._connection.rests_until(unit.device.unit))
         return batch
 
-    async def _poll(self, unit: Unit, wire: Wire) -> None:
+    async def _poll(self, unit: Unit) -> None:
         """Ask the unit's blocks; the first that gets no answer ends the poll where going on would cost the line."""
-        for step in unit.order:
-            outcome = await self._ask(unit, step, wire)
-            if outcome is not Outcome.ok and (wire.lost or unit.costly(outcome, wire.guard.code)):
-                unit.give_up(step)
+        if not await self._identify(unit):
+            return
+        steps = unit.steps(monotonic())
+        for i, step in enumerate(steps):
+            if i and (alarm := self._schedule.alarm(monotonic(), unit)):
+                self._interposed.append(await self._turn(alarm))
+            if not self._connection.is_open:
+                unit.skip(steps[i:], Reason.not_connected)
+                return
+            if await self._ask(unit, step):
+                unit.give_up(step, monotonic())
                 return
 
-    async def _ask(self, unit: Unit, step: Step, wire: Wire) -> Outcome:
-        """One request and what became of it."""
-        if self._rtu:
-            await self._wait_for_line(wire.guard)
-        sent = self._turned = monotonic()
-        outcome = await wire.ask(step.request, step.patience)
-        now = monotonic()
-        unit.heard(step, outcome, wire.guard, now - sent)
-        if self._taps:
-            self._taps.transaction(wire.guard, outcome, sent, now, guest=False)
-        if outcome is Outcome.ok and self._proven:
-            self._unanswered = 0
-        else:
-            holds_line = outcome is not Outcome.timeout or unit.silent < ENOUGH or unit.tardy
-            self._aftermath(Debt(unit.device.unit, sent), step.patience, outcome, holds_line)
-        return outcome
+    async def _identify(self, unit: Unit) -> bool:
+        """True where the unit is the one that it should be, as far as is known."""
+        steps = unit.identification.steps(monotonic())
+        for step in steps:
+            if await self._ask(unit, step):
+                unit.skip(unit.order, step.faults[0])
+                return False
+        if steps:
+            unit.identification.judge(monotonic())
+        if unit.identification.wrong:
+            unit.is_another()
+        return not unit.identification.wrong
 
-    # --- what follows an answer that did not come ---
+    async def _ask(self, unit: Unit, step: Step) -> bool:
+        """Ask a block. True: there was no answer, and it cost so much that the rest of the poll is better left.
 
-    def _aftermath(self, debt: Debt, patience: float, outcome: Outcome, holds_line: bool) -> None:
-        """Remember what may still come, and whether the connection is of any use."""
-        if self._rtu and outcome in UNSETTLED:
-            self._silence.hold(debt, patience, holds_line)
-        elif outcome is Outcome.timeout and self._wire:
-            self._overdue[self._wire.guard.transaction] = debt
-            if len(self._overdue) > OVERDUE:
-                del self._overdue[next(iter(self._overdue))]
-        if outcome is Outcome.lost:
-            self._went_away(ConnectionResetError(errno.ECONNRESET, os.strerror(errno.ECONNRESET)))
-            return
-        self._prove()
-        self._unanswered = self._unanswered + 1 if outcome is Outcome.timeout else 0
-        half_open = self._unanswered >= UNANSWERED and not self._bus.is_serial
-        if self._wire and (self._wire.guard.broken or half_open):
-            self._drop()
+        The first answer after a missed one could be that: it is thrown away, and the block asked for once more.
+        """
+        doubted, costly = unit.doubted, await self._once(unit, step)
+        if doubted and step.read:
+            unit.doubted = False
+            costly = await self._once(unit, step)
+        return costly
 
-    async def _wait_for_line(self, guard: Guard) -> None:
-        """RTU: wait until the line may carry a request; bytes that come meanwhile are late and thrown away."""
-        limit = self._silence.limit()
-        while monotonic() < limit:
-            heard = guard.heard_at
-            if (wait := self._silence.wait(guard)) > 0:
-                await self._sleep(wait)
-                continue
-            # Bytes may lie in the kernel that the loop has not come to read: let it, before they count as an answer.
-            await asyncio.sleep(0)
-            await asyncio.sleep(0)
-            if guard.heard_at == heard:
-                break
-        if guard.stray and self._taps:
-            self._taps.stray(guard)
-        if (number := self._silence.over(guard)) is not None:
-            self._came_late(number)
+    async def _once(self, unit: Unit, step: Step) -> bool:
+        """One request and what became of it; as `_ask`."""
+        connection = self._connection
+        if unit.device.pause:
+            await asyncio.sleep(max(0.0, unit.free_at - monotonic()))
+        patience = unit.patience(step)
+        if patience > self._brisk:
+            patience = unit.patience(step, self._schedule.patience(unit))
+        held_for = unit.quarantine.trusted or unit.tardy
+        its_own = unit.quarantine.shaky > 0 and len(self._units) > 1
+        outcome = await connection.ask(step.request, patience, held_for, its_own)
+        if connection.guard:
+            unit.heard(step, outcome, connection.guard, connection.seconds)
+        unit.free_at = monotonic() + unit.device.pause
+        if outcome is Outcome.ok:
+            return False
+        if connection.blameless:
+            unit.excuse()
+        self._schedule.losses.charge(connection.seconds + connection.held)
+        return self._costly(outcome, patience)
 
-    def _came_late(self, number: int) -> bool:
-        unit = next((each for each in self._units if each.device.unit == number), None)
-        if unit:
-            unit.came_late()
-        return unit is not None
+    def _costly(self, outcome: Outcome, patience: float) -> bool:
+        """True where the line had to wait: for a time-out or a gateway's, past a stray answer, or to be drained."""
+        connection = self._connection
+        behind = outcome is Outcome.exception and connection.guard and connection.guard.code in BEHIND_GATEWAY
+        waited = connection.seconds >= 0.5 * patience
+        return bool(waited or behind or not connection.is_open or (connection.rtu and outcome is not Outcome.exception))
 
-    def _late(self, number: int) -> bool:
-        """A whole answer came that nobody waits for: by its transaction on TCP, its unit on RTU."""
-        if self._rtu:
-            return self._came_late(number)
-        debt = self._overdue.pop(number, None)
-        if debt:
-            self._came_late(debt.number)
-        return debt is not None
-
-    # --- the connection ---
-
-    async def _connect(self) -> None:
-        wire = Wire(self._bus, self._late)
-        try:
-            await wire.open(max(CONNECT, self._bus.timeout))
-        except OSError as error:
-            wire.close()
-            self._went_away(error)
-            return
-        self._wire, self._proven, self._unanswered = wire, False, 0
-        self._overdue.clear()
-
-    def _prove(self) -> None:
-        """The connection has outlived a request: the bus is there."""
-        self._proven, self._retry_delay = True, RETRY_FIRST
-        if self._away:
-            log.warning("bus back bus=%s where=%s", self.name, self._bus.where)
-            self._away = None
-
-    def _went_away(self, error: OSError) -> None:
-        """No connection, or none any more: say it once, and try again after a while."""
-        self._drop()
-        away = why(self._bus, error)
-        if not self._away:
-            log.warning("bus unreachable bus=%s where=%s error=%s", self.name, self._bus.where, away.error)
-        self._away = msgspec.structs.replace(away, since=self._away.since) if self._away else away
-        self._retry_at = monotonic() + self._retry_delay * random.uniform(0.75, 1.25)
-        self._retry_delay = min(2 * self._retry_delay, RETRY_LAST)
-
-    def _drop(self) -> None:
-        """Close the connection; the next poll makes a new one."""
-        if self._wire:
-            self._wire.close()
-        self._wire = None
-
-    async def _sleep(self, seconds: float) -> None:
-        """Sleep, but not for long at once: `progress` must go on."""
-        loop = asyncio.get_running_loop()
-        self._roused = loop.create_future()
-        timer = loop.call_later(min(max(seconds, 0), SLICE), self._rouse)
-        try:
-            await self._roused
-        finally:
-            timer.cancel()
-            self._roused = None
-        self._turned = monotonic()
-
-    def _rouse(self) -> None:
-        """End the sleep under way."""
-        if self._roused and not self._roused.done():
-            self._roused.set_result(None)
-
-
-_due = attrgetter("due")
+    def _came_late(self, debt: Debt) -> None:
+        if unit := self._unit(debt.number):
+            unit.came_late(debt.age)
 
 
 def _heed_cancel() -> None:
@@ -384,11 +279,14 @@ def _heed_cancel() -> None:
         raise asyncio.CancelledError
 
 
-def _line(bus: Bus, rtu: bool) -> tuple[Line, float]:
-    """What a request costs, and the silence in seconds that must come before it (a gateway keeps it by itself)."""
+def _line(bus: Bus) -> tuple[Line, Line, float]:
+    """What a request costs, what its bytes alone take, and the silence in seconds that must come before it.
+
+    (A gateway keeps the silence by itself.)
+    """
     known = {} if bus.turnaround is None else {"turnaround": bus.turnaround}
-    if not rtu:
-        return tcp_line(*known.values()), 0.0
+    if not bus.is_serial and bus.framer == "tcp":
+        return tcp_line(*known.values()), Line(0.0, 0.0), 0.0
     line = serial_line(bus.baud, bus.framing, **known)
     silence = 3.5 * line.register / 2 if bus.baud <= 19200 else 0.00175
-    return line, silence if bus.is_serial else 0.0
+    return line, Line(request=13 * line.register / 2, register=line.register), silence if bus.is_serial else 0.0

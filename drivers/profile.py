@@ -120,7 +120,7 @@ class Profile(Part):
         """What the planner must keep to."""
         limits = self.limits
         forbidden = frozenset((each.fc, each.first, each.last + 1) for each in limits.forbidden)
-        return Limits(limits.max_registers, limits.max_bits, forbidden, limits.read_as_one_block)
+        return Limits(limits.max_registers, limits.max_bits, forbidden, whole=limits.read_as_one_block)
 
     def identities(self) -> list[Identity]:
         """The registers by which a device of this model is recognised, read by themselves."""

@@ -85,6 +85,10 @@ class Block(msgspec.Struct, frozen=True):
             found.append((reached, self.start + self.count))
         return found
 
+    def middle(self) -> int:
+        """Address of the register at which the block falls into halves; 0: it has but one."""
+        return self.registers[len(self.registers) // 2].addr if len(self.registers) > 1 else 0
+
 
 # --- decoding ---------------------------------------------------------------------------------------------------------
 
@@ -322,6 +326,8 @@ class Limits(msgspec.Struct, frozen=True):
     bits: int = MAX_BITS
     forbidden: frozenset[tuple[int, int, int]] = frozenset()
     """(function, first, after last): address ranges that no request may touch unless a wanted register lies there."""
+    barriers: frozenset[tuple[int, int]] = frozenset()
+    """(function, address): no request may read from before the address to beyond it."""
     whole: tuple[int, int] | None = None
     """(first, count): these registers answer only as this one block."""
 
@@ -349,7 +355,7 @@ def _cover(fc: int, rows: list[Register], line: Line, limits: Limits) -> list[Bl
         options: list[tuple[float, int]] = []
         for j in range(i - 1, -1, -1):
             _, count = _span(outer[j], last, limits.whole)
-            if j < i - 1 and (count > widest or (limits.forbidden and _crosses(fc, outer[j:i], limits.forbidden))):
+            if j < i - 1 and (count > widest or _crosses(fc, outer[j:i], limits)):
                 break
             options.append((best[j] + line.request + count * each, j))
         least, j = min(options)
@@ -375,10 +381,14 @@ def _span(first: Register, last: Register, whole: tuple[int, int] | None) -> tup
     return start, end - start
 
 
-def _crosses(fc: int, run: list[Register], forbidden: frozenset[tuple[int, int, int]]) -> bool:
-    """True where a request for the run would read over a forbidden range."""
+def _crosses(fc: int, run: list[Register], limits: Limits) -> bool:
+    """True where a request for the run would read over a forbidden range or a barrier."""
+    if any(f == fc and run[0].addr < address < run[-1].end for f, address in limits.barriers):
+        return True
+    if not limits.forbidden:
+        return False
     gaps = [(left.end, right.addr) for left, right in pairwise(run) if left.end < right.addr]
-    return any(f == fc and first < end and start < after for f, first, after in forbidden for start, end in gaps)
+    return any(f == fc and first < end and start < after for f, first, after in limits.forbidden for start, end in gaps)
 
 
 def _runs(cut: list[int]) -> list[tuple[int, int]]:

@@ -11,7 +11,7 @@ from operator import itemgetter
 
 import msgspec
 
-from drivers.frames import Request
+from drivers.frames import Outcome, Request
 from drivers.reading import NO_FAULTS, Readings, Reason, Source, Value, quantities
 from drivers.register import BIT_FUNCTIONS, Block, Decoder, Limits, Line, Register, plan
 
@@ -21,10 +21,17 @@ Values = Sequence[Value | None]
 class Step:
     """One block, ready to be asked for and decoded, and what became of it."""
 
-    def __init__(self, unit: int, block: Block, patience: float) -> None:
-        """`patience`: seconds from the request to the whole answer."""
+    def __init__(self, unit: int, block: Block) -> None:
+        """`unit`: the device's number on its bus."""
         self.block = block
-        self.patience = patience
+        self.size = block.count / 16 if block.fc in BIT_FUNCTIONS else float(block.count)
+        """Registers on the line."""
+        self.outcome, self.code = Outcome.ok, 0
+        """The last one, and its exception code."""
+        self.missed = 0
+        """Polls in a row in which it held the line up in vain."""
+        self.rests_until = 0.0
+        """`time.monotonic()` before which it is left out, for it does not answer while others of its device do."""
         self.request = Request(unit, block.fc, block.start, block.count)
         self._decode = Decoder(block).decode_bytes
         self.values: Values = ()
@@ -38,6 +45,7 @@ class Step:
         """The answer's data have come."""
         self.values, self.faults = self._decode(body)
         self.read, self.body = True, body
+        self.missed = 0
 
     def miss(self, reason: Reason) -> None:
         """No answer, or never asked."""
@@ -75,9 +83,12 @@ class RegisterMap:
         self.sources = list(_sources(device, origin, registers))
         self.steps: list[Step] = []
 
-    def arrange(self, line: Line, limits: Limits, patience: Callable[[Block], float]) -> None:
+    def arrange(self, line: Line, limits: Limits) -> None:
         """Plan the blocks anew and compile what a poll needs. The sources stay the same objects."""
-        self.steps = [Step(self.unit, block, patience(block)) for block in plan(self.registers, line, limits)]
+        blocks = plan(self.registers, line, limits)
+        if self.steps and blocks == [step.block for step in self.steps]:
+            return
+        self.steps = [Step(self.unit, block) for block in blocks]
         rows = [register for step in self.steps for register in step.block.registers]
         self._shapes = [_shape(source, mine, rows) for source, mine in self.sources]
         self._casts = [(i, cast) for i, row in enumerate(rows) if (cast := _cast(row))]

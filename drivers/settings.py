@@ -149,6 +149,12 @@ class Device(Part):
     variant: Words = ()
     """Choices that the profile leaves open."""
     limits: Mapping[PointName, Limit] = {}
+    priority: Literal["alarm", "normal", "slow"] = "normal"
+    """Whose turn it is where several devices are due: alarms first, also between two blocks of another device."""
+    pause: Annotated[float, seconds("0ms", "10s")] = 0.0
+    """Seconds that this device needs between an answer and the next request."""
+    identity: Mapping[str, int | str] = {}
+    """What this very device has in the registers that its profile knows it by, such as its serial number."""
 
 
 class Bus(Part):

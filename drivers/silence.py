@@ -33,6 +33,11 @@ class Debt(msgspec.Struct, frozen=True):
     sent: float
     """`time.monotonic()`"""
 
+    @property
+    def age(self) -> float:
+        """Seconds since the request."""
+        return monotonic() - self.sent
+
 
 class Silence:
     """One line."""
@@ -40,22 +45,29 @@ class Silence:
     def __init__(self, gap: float) -> None:
         """`gap`: seconds between two frames at least."""
         self.gap = gap
-        self.debt: Debt | None = None
+        self._debt: Debt | None = None
         """The last one."""
+        self._debts: dict[int, Debt] = {}
+        """The last one of each unit."""
         self._until = 0.0
         self._slowest = 0.0
         """Seconds that the longest late answer took."""
         self._rest: dict[int, float] = {}
         """Until when a unit is not asked, by number."""
 
-    def hold(self, debt: Debt, patience: float, whole_line: bool) -> None:
-        """The request was waited for `patience` seconds in vain."""
-        self.debt = debt
-        until = monotonic() + max(TIMES_PATIENCE * patience, min(TIMES_SLOWEST * self._slowest, LATEST))
+    def hold(self, debt: Debt, patience: float, whole_line: bool) -> float:
+        """The request was waited for `patience` seconds in vain. How many seconds nobody may be asked."""
+        self._debt = self._debts[debt.number] = debt
+        seconds = max(TIMES_PATIENCE * patience, min(TIMES_SLOWEST * self._slowest, LATEST))
         if whole_line:
-            self._until = until
-        else:
-            self._rest[debt.number] = until
+            self._until = monotonic() + seconds
+            return seconds
+        self._rest[debt.number] = monotonic() + seconds
+        return 0.0
+
+    def settle(self, number: int) -> Debt | None:
+        """A whole answer of the unit came while another was asked: the request that it is late for."""
+        return self._debts.pop(number, None)
 
     def rests_until(self, number: int) -> float:
         """`time.monotonic()` before which the unit is not asked; in the past: it may be."""
@@ -70,11 +82,11 @@ class Silence:
         pause = SETTLE if guard.stray else self.gap
         return max(self._until, guard.heard_at + pause) - monotonic()
 
-    def over(self, guard: Guard) -> int | None:
-        """The line is free. The number of the unit that answered late, where one did."""
-        debt, self.debt = self.debt, None
+    def over(self, guard: Guard) -> Debt | None:
+        """The line is free. The request that was answered late, where one was."""
+        debt, self._debt = self._debt, None
         stray, guard.stray = guard.stray, False
         if not stray or not debt:
             return None
         self._slowest = max(self._slowest, guard.heard_at - debt.sent)
-        return debt.number
+        return debt

@@ -10,16 +10,19 @@ import logging
 import statistics
 import time
 from collections import deque
+from collections.abc import Iterable
 
 import msgspec
 
 from drivers.driver import Batch
 from drivers.frames import Guard, Outcome
+from drivers.identity import Identification
 from drivers.profile import Profile
+from drivers.quarantine import ENOUGH, LONGEST, Cause, Quarantine
 from drivers.reading import Readings, Reason
-from drivers.register import BIT_FUNCTIONS, Block, Line
 from drivers.regmap import RegisterMap, Step
 from drivers.settings import Bus, Device
+from drivers.turnaround import Turnaround
 
 log = logging.getLogger("edge.modbus")
 
@@ -31,14 +34,18 @@ REASONS = {
     # Not device_fault: no value came at all, and only the reasons of NOT_READ count as expected but not read.
     Outcome.exception: Reason.out_of_service,
 }
+CAUSES = {
+    Outcome.timeout: Cause.silent,
+    Outcome.garbled: Cause.garbled,
+    Outcome.short: Cause.garbled,
+    Outcome.lost: Cause.silent,
+    Outcome.exception: Cause.exception,
+}
 ILLEGAL = (2, 3)
 """Exceptions illegal data address and illegal data value: the block reads what the device does not have."""
-BEHIND_GATEWAY = (10, 11)
-"""Exceptions of a gateway: no path, no answer (application protocol 7). The unit itself is silent."""
-ENOUGH = 3
-"""Failed polls in a row that make a state of it."""
-LONGEST_PAUSE = 60.0
-"""Seconds between two probes of a silent unit, at most; longer only where its own period is."""
+NO_PATH, NO_ANSWER = 10, 11
+BEHIND_GATEWAY = (NO_PATH, NO_ANSWER)
+"""Exceptions of a gateway: no path to the unit, no answer from it (application protocol 7)."""
 FOLD = 1.0
 """Seconds for which polls that the bus had no time for are gathered before they are reported."""
 
@@ -57,6 +64,10 @@ class DeviceState(msgspec.Struct):
     """`timeout`, `exception 2`; empty: none yet."""
     last_ok: float | None = None
     """Unix seconds of the last poll that read something."""
+    cause: str = ""
+    """Name of the Cause why nothing is read now; empty: the last poll read something, or nothing is known."""
+    next_try: float | None = None
+    """Unix seconds of the next request, while the device is asked more rarely than it should; else None."""
     answers: deque[float] = msgspec.field(default_factory=lambda: deque(maxlen=64))
     """Seconds that the last good answers took."""
 
@@ -69,7 +80,7 @@ class DeviceState(msgspec.Struct):
 class Failure(msgspec.Struct, frozen=True):
     """A device does not give what it should."""
 
-    outcome: Outcome
+    cause: Cause
     code: int
     """Exception code."""
     since: float
@@ -81,37 +92,54 @@ class Failure(msgspec.Struct, frozen=True):
 class Unit:
     """A device and what is known of it."""
 
-    def __init__(self, bus: Bus, device: Device, profile: Profile, line: Line) -> None:
+    def __init__(self, bus: Bus, device: Device, profile: Profile, turnaround: Turnaround) -> None:
         """Raises profile.UnknownVariant."""
         self.device = device
         self.state = DeviceState()
         self.failure: Failure | None = None
         self.due = 0.0
         """`time.monotonic()` of the next poll."""
-        self.silent = 0
-        """Polls in a row that read nothing and held the line up."""
+        self.quarantine = Quarantine()
         self.tardy = False
         """A late answer came since the last good poll."""
+        self.doubted = False
+        """An answer was missed: the next one could be that, so it is thrown away and asked for again."""
+        self.free_at = 0.0
+        """`time.monotonic()` from which the device can take a request."""
         self._failed, self._failing_since = 0, 0.0
         self._wrong: tuple[Outcome, int] | None = None
         self._illegal: list[Step] = []
         self._missed, self._missed_why, self._folded_at = 0, Reason.waiting, 0.0
-        self._bus, self._line = bus, line
-        self._rtu = bus.is_serial or bus.framer == "rtu"
+        self._bus, self._turnaround = bus, turnaround
         self._limits = profile.request_limits()
+        self.identification = Identification(device.unit, profile, device.identity)
         origin = f"{bus.id} unit {device.unit} {device.profile}"
         self.map = RegisterMap(device.id, device.unit, origin, profile.points(device.variant))
         self._plan()
 
     def _plan(self) -> None:
-        self.map.arrange(self._line, self._limits, self._patience)
+        self.map.arrange(self._turnaround.line, self._limits)
         self.order = list(self.map.steps)
         """The steps as they are asked: one that got no answer comes last the next time."""
 
-    def _patience(self, block: Block) -> float:
-        """The configured time-out; on RTU also the time that request and answer take on the line."""
-        words = block.count / 16 if block.fc in BIT_FUNCTIONS else block.count
-        return self._bus.timeout + (self._line.register * (words + 7) if self._rtu else 0.0)
+    def patience(self, step: Step, most: float = float("inf")) -> float:
+        """Seconds to wait for an answer: learned, within the bus's time-out, and within `most` unless it was slower.
+
+        A unit that has long been silent may have become slow, and one that came late needs more: both get it all.
+        """
+        learned = self.quarantine.failed <= ENOUGH and not self.tardy
+        allowed = min(self._bus.timeout, max(most, self._turnaround.slowest))
+        return self._turnaround.patience(step.size, allowed, learned)
+
+    def steps(self, now: float) -> list[Step]:
+        """What to ask in this poll. A block that long gave no answer is left out for a while, never all of them."""
+        resting = [step for step in self.order if step.rests_until > now]
+        if not resting or len(resting) == len(self.order):
+            return self.order
+        for step in resting:
+            step.miss(step.faults[0])
+            self._wrong = step.outcome, step.code
+        return [step for step in self.order if step not in resting]
 
     # --- what came ---
 
@@ -121,33 +149,50 @@ class Unit:
             step.take(guard.body)
             self.state.ok += 1
             self.state.answers.append(seconds)
+            self._turnaround.answered(step.size, seconds)
             return
         code = guard.code if outcome is Outcome.exception else 0
         step.miss(Reason.timeout if code in BEHIND_GATEWAY else REASONS[outcome])
-        self._wrong = outcome, code
+        step.outcome, step.code = self._wrong = outcome, code
         self._count(outcome, code)
+        self.doubted = self.doubted or outcome is not Outcome.exception
         if code in ILLEGAL:
             self._illegal.append(step)
 
     def _count(self, outcome: Outcome, code: int) -> None:
-        if outcome is not Outcome.lost:  # not the device's: the bus reports it
+        if outcome is not Outcome.lost:  # no counter has it: the bus reports it, or the quarantine
             setattr(self.state, outcome.value, getattr(self.state, outcome.value) + 1)
             self.state.last_error = f"exception {code}" if code else outcome.value
 
-    def came_late(self) -> None:
-        """An answer came that nobody waited for any more."""
+    def came_late(self, seconds: float) -> None:
+        """An answer came that nobody waited for any more, so long after its request."""
         self.state.late += 1
         self.tardy = True
+        self._turnaround.came_late(seconds)
 
-    def give_up(self, step: Step) -> None:
+    def give_up(self, step: Step, now: float) -> None:
         """End the poll at `step`: those not asked yet share its reason, and next time it comes last.
 
-        So a dead unit costs one time-out a poll, and a block that a device ignores does not hide its others.
+        So a dead unit costs one time-out a poll, and a block that a device ignores does not hide its others; itself
+        it is asked more rarely.
         """
-        at, why = self.order.index(step), step.faults[0]
-        for other in self.order[at + 1 :]:
-            other.miss(why)
+        at = self.order.index(step)
+        self.skip(self.order[at + 1 :], step.faults[0])
         self.order = [*self.order[at + 1 :], *self.order[:at], step]
+        step.missed += 1
+        if step.missed >= ENOUGH and not self.quarantine.begun:
+            step.rests_until = now + min(self.device.every * float(1 << min(step.missed - ENOUGH + 1, 30)), LONGEST)
+
+    def skip(self, steps: Iterable[Step], why: Reason) -> None:
+        """These are not asked in this poll."""
+        for step in steps:
+            step.miss(why)
+
+    def is_another(self) -> None:
+        """The device's own number is wrong: nothing is asked of it, and none of its values counts."""
+        self.skip(self.order, Reason.out_of_service)
+        self._wrong = Outcome.ok, 0
+        self.state.last_error = self.identification.wrong
 
     def report(self, now: float) -> Batch:
         """End the poll: its readings, and before them those of polls that were left out."""
@@ -161,6 +206,8 @@ class Unit:
             self._missed = 0
         if self._illegal:
             self._spare()
+        elif self._turnaround.moved():
+            self._plan()
         return batch
 
     def unread(self, why: Reason) -> Batch:
@@ -180,41 +227,59 @@ class Unit:
         known = self.state.last_ok is not None
         if read:
             self.state.last_ok = now
+            self.quarantine.read()
         if self._wrong is None:
             self._recover()
-        elif self._wrong[0] is not Outcome.lost:  # that is the bus's failure and says nothing of the device
-            self._failed += 1
-            self._failing_since = now if self._failed == 1 else self._failing_since
-            self.silent = 0 if read or not self.costly(*self._wrong) else self.silent + 1
-            if self._failed >= ENOUGH or not known:
-                self._fail(Failure(*self._wrong, self._failing_since, partly=read))
+            return
+        cause, code = self._cause(*self._wrong), self._wrong[1]
         self._wrong = None
+        self._failed += 1
+        self._failing_since = now if self._failed == 1 else self._failing_since
+        if not read:
+            self.quarantine.fail(cause)
+            self.identification.doubt()
+        self.state.cause = "" if read else cause.value
+        if self._failed >= ENOUGH or not known:
+            self._fail(Failure(cause, code, self._failing_since, partly=read))
 
-    def costly(self, outcome: Outcome, code: int) -> bool:
-        """True where the line had to wait: for a time-out, or to be drained after one."""
-        return outcome is Outcome.timeout or code in BEHIND_GATEWAY or (self._rtu and outcome is not Outcome.exception)
+    def _cause(self, outcome: Outcome, code: int) -> Cause:
+        if outcome is Outcome.ok:
+            return Cause.identity
+        if code in BEHIND_GATEWAY:
+            return Cause.no_path if code == NO_PATH else Cause.silent
+        return Cause.late if outcome is Outcome.timeout and self.tardy else CAUSES[outcome]
+
+    def excuse(self) -> None:
+        """The poll failed for the bus's sake, and says nothing of the device."""
+        self._wrong = None
 
     def _recover(self) -> None:
         if self.failure:
             log.warning("device back device=%s bus=%s unit=%s", self.device.id, self._bus.id, self.device.unit)
-        self._failed, self.failure, self.silent, self.tardy = 0, None, 0, False
+        self._failed, self.failure, self.tardy, self.state.cause = 0, None, False, ""
 
     def _fail(self, failure: Failure) -> None:
         if not self.failure:
             event = "device answers in part" if failure.partly else "device unreachable"
             where = self.device.id, self._bus.id, self.device.unit
-            log.warning(event + " device=%s bus=%s unit=%s error=%s", *where, self.state.last_error)
+            log.warning(event + " device=%s bus=%s unit=%s error=%s", *where, self.state.last_error or "closed")
         self.failure = failure
 
     def _spare(self) -> None:
-        """Never again read over the holes of a block that the device called illegal: plan around them."""
+        """Never again ask for a block as a whole that the device called illegal: plan around its holes.
+
+        One without holes is halved, until the register that the device does not have stands alone.
+        """
         holes = {(step.block.fc, *hole) for step in self._illegal for hole in step.block.holes()}
+        halves = {(step.block.fc, step.block.middle()) for step in self._illegal if not step.block.holes()}
         self._illegal.clear()
-        if holes <= self._limits.forbidden:
-            return
-        log.info("blocks split device=%s bus=%s holes=%s", self.device.id, self._bus.id, sorted(holes))
-        self._limits = msgspec.structs.replace(self._limits, forbidden=self._limits.forbidden | holes)
-        self._plan()
+        before = self._limits
+        forbidden, barriers = before.forbidden | holes, before.barriers | {each for each in halves if each[1]}
+        self._limits = msgspec.structs.replace(before, forbidden=forbidden, barriers=barriers)
+        if self._limits != before:
+            where = self.device.id, self._bus.id
+            log.info("blocks split device=%s bus=%s holes=%s halves=%s", *where, sorted(holes), sorted(halves))
+            self._plan()
 
     # --- when ---
 
@@ -229,9 +294,10 @@ class Unit:
         """
         every = self.device.every
         turns = max(int((max(now, rests_until) - self.due) / every) + 1, 1)
-        if self.silent >= ENOUGH:
-            pause = min(1 << min(self.silent - ENOUGH + 1, 20), int(LONGEST_PAUSE / every))
-            turns, why = max(turns, pause), Reason.timeout
+        self.state.next_try = None
+        if self.quarantine.begun:
+            turns, why = max(turns, int(self.quarantine.pause(every) / every)), Reason.timeout
+            self.state.next_try = time.time() + self.due + turns * every - now
         if turns > 1:
             self._missed += turns - 1
             self._missed_why = why

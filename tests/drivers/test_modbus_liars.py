@@ -189,7 +189,7 @@ def test_the_same_line_with_pymodbus_alone(run: Run) -> None:
 
 
 def test_a_slave_that_is_always_late(run: Run) -> None:
-    """Every answer after its time-out: no value at all, each answer counted as late, and the device called silent."""
+    """Every answer after its time-out: no value at all, each answer counted as late, and the device called late."""
 
     async def main() -> None:
         slave = Slave(rtu=True)
@@ -200,7 +200,7 @@ def test_a_slave_that_is_always_late(run: Run) -> None:
                     assert reasons(batch) == {Reason.timeout}
                 state = driver.devices["d1"]
                 assert (state.ok, state.timeout, state.late) == (0, 4, 3)
-                assert [trouble.what for trouble in driver.troubles()] == ["device_silent"]
+                assert [trouble.what for trouble in driver.troubles()] == ["device_late"]
 
     run(main())
 

@@ -1,0 +1,72 @@
+"""Whose turn it is on a bus: of the units that are due, alarms first, and failing ones within their share. No I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from operator import attrgetter
+from typing import TYPE_CHECKING
+
+from drivers.quarantine import Losses
+
+if TYPE_CHECKING:
+    from drivers.unit import Unit
+
+EARLY = 0.001
+"""Seconds by which a poll may be early: an event loop sleeps no finer."""
+URGENCY = {"alarm": 0, "normal": 1, "slow": 2}
+
+_due = attrgetter("due")
+
+
+class Schedule:
+    """The units of one bus."""
+
+    def __init__(self, units: Sequence[Unit], now: float) -> None:
+        """`now`: `time.monotonic()`, here and everywhere."""
+        self._units = units
+        self._alarms = [unit for unit in units if unit.device.priority == "alarm"]
+        self._orderly = len({unit.device.priority for unit in units}) < 2
+        self.losses = Losses(now)
+        self.wake = 0.0
+        """When to look again, where it was nobody's turn."""
+
+    def turn(self, now: float) -> Unit | None:
+        """The unit to poll now."""
+        first = min(self._units, key=_due, default=None)
+        if first is None or first.due > now + EARLY:
+            self.wake = first.due if first else now + 60.0
+            return None
+        if len(self._units) == 1:
+            return first
+        if not first.quarantine.shaky and self._orderly:
+            return first
+        due = [unit for unit in self._units if unit.due <= now + EARLY]
+        allowed = self._allowed(due, now)
+        return min(allowed, key=lambda unit: _rank(unit, now), default=None)
+
+    def alarm(self, now: float, busy: Unit) -> Unit | None:
+        """A unit that may be asked between two blocks of `busy`."""
+        if not self._alarms or busy in self._alarms:
+            return None
+        return next((unit for unit in self._alarms if unit.due <= now and not unit.quarantine.shaky), None)
+
+    def patience(self, unit: Unit) -> float:
+        """Seconds that an answer may take without making a healthy unit's poll later than by its period."""
+        others = [other.device.every for other in self._units if other is not unit and not other.quarantine.begun]
+        return max(0.8 * min(others), 0.05) if others else float("inf")
+
+    def _allowed(self, due: list[Unit], now: float) -> list[Unit]:
+        """Those due; units that failed not long ago only while what they cost is within bounds."""
+        free = self.losses.free_at(now)
+        healthy = [unit for unit in self._units if not unit.quarantine.shaky]
+        if free <= now or not healthy:
+            return due
+        steady = [unit for unit in due if not unit.quarantine.shaky]
+        self.wake = min(free, *(unit.due for unit in healthy))
+        return steady
+
+
+def _rank(unit: Unit, now: float) -> tuple[int, float]:
+    """The class first, and the longest due within it; each period overdue makes up for a class, so none starves."""
+    overdue = int(max(now - unit.due, 0.0) / unit.device.every)
+    return URGENCY[unit.device.priority] - overdue, unit.due
