@@ -124,7 +124,7 @@ def test_a_dead_unit_among_others(run: Run, caplog: pytest.LogCaptureFixture) ->
         assert 4 <= len(of[dead]) <= 8
         for unit in (1, 2):
             assert sum(map(was_read, of[unit])) >= 0.75 * turns  # onset included: three drained time-outs
-            assert turns - 3 <= expected(of[unit]) <= turns + 3
+            assert turns - 20 <= expected(of[unit]) <= turns + 3  # those left out are gathered for up to a second
         pauses = [b.readings[0].polls for b in of[dead]]
         assert pauses[-1] >= 8
         assert pauses == sorted(pauses) or pauses[3:] == sorted(pauses[3:])
