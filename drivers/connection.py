@@ -74,6 +74,8 @@ class Connection:
         """By transaction (TCP)."""
         self._silence = Silence(gap)
         """RTU only."""
+        self._doubted: set[int] = set()
+        """Units of which an answer was missed."""
         self._roused: asyncio.Future[None] | None = None
         """Ends the sleep under way."""
 
@@ -84,7 +86,19 @@ class Connection:
 
         `trusted`: the unit has answered of late, so on RTU the line is held for it.
         `shaky`: it failed not long ago, unlike others.
+
+        A unit's first answer after a missed one could be that. It is thrown away; then the line is listened to for as
+        long as an answer takes, for its own may be yet to come; and the same is asked once more.
         """
+        outcome = await self._once(request, patience, trusted, shaky, guest)
+        if outcome is Outcome.ok and request.dev_id in self._doubted and request.size:
+            self._doubted.discard(request.dev_id)
+            if self.rtu:
+                self._silence.pause(Debt(request.dev_id, monotonic()), patience)
+            outcome = await self._once(request, patience, trusted, shaky, guest)
+        return outcome
+
+    async def _once(self, request: Request, patience: float, trusted: bool, shaky: bool, guest: bool) -> Outcome:
         wire = self._wire
         if wire is None:
             return Outcome.lost
@@ -125,6 +139,8 @@ class Connection:
 
     def _aftermath(self, debt: Debt, patience: float, outcome: Outcome, trusted: bool, shaky: bool) -> None:
         """Remember what may still come, and whether the connection is of any use."""
+        if outcome in UNSETTLED:
+            self._doubted.add(debt.number)
         if self.rtu and outcome in UNSETTLED:
             self.held = self._silence.hold(debt, patience, trusted)
         elif outcome is Outcome.timeout and self.guard:

@@ -228,18 +228,7 @@ class ModbusBus:
         return not unit.identification.wrong
 
     async def _ask(self, unit: Unit, step: Step) -> bool:
-        """Ask a block. True: there was no answer, and it cost so much that the rest of the poll is better left.
-
-        The first answer after a missed one could be that: it is thrown away, and the block asked for once more.
-        """
-        doubted, costly = unit.doubted, await self._once(unit, step)
-        if doubted and step.read:
-            unit.doubted = False
-            costly = await self._once(unit, step)
-        return costly
-
-    async def _once(self, unit: Unit, step: Step) -> bool:
-        """One request and what became of it; as `_ask`."""
+        """Ask a block. True: there was no answer, and it cost so much that the rest of the poll is better left."""
         connection = self._connection
         if unit.device.pause:
             await asyncio.sleep(max(0.0, unit.free_at - monotonic()))

@@ -65,6 +65,11 @@ class Silence:
         self._rest[debt.number] = monotonic() + seconds
         return 0.0
 
+    def pause(self, debt: Debt, seconds: float) -> None:
+        """Listen for so long before the next request: the answer that came may not have been the last."""
+        self._debt = debt
+        self._until = max(self._until, monotonic() + seconds)
+
     def settle(self, number: int) -> Debt | None:
         """A whole answer of the unit came while another was asked: the request that it is late for."""
         return self._debts.pop(number, None)

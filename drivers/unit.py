@@ -102,8 +102,6 @@ class Unit:
         self.quarantine = Quarantine()
         self.tardy = False
         """A late answer came since the last good poll."""
-        self.doubted = False
-        """An answer was missed: the next one could be that, so it is thrown away and asked for again."""
         self.free_at = 0.0
         """`time.monotonic()` from which the device can take a request."""
         self._failed, self._failing_since = 0, 0.0
@@ -155,7 +153,6 @@ class Unit:
         step.miss(Reason.timeout if code in BEHIND_GATEWAY else REASONS[outcome])
         step.outcome, step.code = self._wrong = outcome, code
         self._count(outcome, code)
-        self.doubted = self.doubted or outcome is not Outcome.exception
         if code in ILLEGAL:
             self._illegal.append(step)
 
