@@ -47,7 +47,7 @@ class Device(Facts, frozen=True):
     baud: int = 0
     framing: str = ""
     state: str = ""
-    """silent, garbled, exception; empty: it answers."""
+    """silent, garbled, exception, late, no_path, identity; empty: it answers."""
     code: int = 0
     """Exception code."""
     partly: bool = False

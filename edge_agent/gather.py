@@ -15,6 +15,7 @@ from drivers.driver import Trouble
 from drivers.meeting import MeetingWatch
 from drivers.modbus import ModbusBus
 from drivers.mqtt import MqttConnection
+from drivers.quarantine import Cause
 from drivers.reading import NOT_READ, Reason
 from drivers.unit import Unit
 from edge_agent import facts
@@ -33,7 +34,7 @@ DAY_MS = 86_400_000
 UNKNOWN_DAYS = 9999.0
 EXPLAINED = NOT_READ - {Reason.waiting} | {Reason.clock_unsynced}
 """Reasons that the device's, the bus's or the clock's own finding tells."""
-STATES = {"device_silent": "silent", "device_garbled": "garbled", "device_exception": "exception"}
+STATES = {f"device_{cause.value}": cause.value for cause in Cause}
 SETTINGS = {"config_rejected", "reload_failed", "restart_needed"}
 FULL, READ_ONLY = ("full", "No space left"), ("readonly", "read-only", "Read-only")
 """What SQLite and the kernel say."""
