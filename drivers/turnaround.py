@@ -15,8 +15,9 @@ EACH = 16
 """Answers between two looks at them."""
 TIMES_USUAL, TIMES_LONGEST = 3.0, 1.5
 """A time-out is at least so many usual answers, and so many times the longest of late."""
-LEAST = 0.2
-"""Shortest learned time-out in seconds: adapters hand bytes over every 16 ms, and a busy box is not a silent device."""
+LEAST, LEAST_SHARE = 0.2, 1 / 3
+"""Shortest learned time-out, in seconds and as a share of the bus's: adapters hand bytes over every 16 ms, a device may
+once be busy with something else, and a busy box is not a silent device."""
 MOVED = 0.25
 """Share by which an estimate must have moved before the blocks are planned anew."""
 STEEPEST = 0.05
@@ -70,7 +71,8 @@ class Turnaround:
         wire = self._on_wire(registers)
         if not learned or len(self._answers) < FEW:
             return most + wire
-        usual = max(TIMES_USUAL * (wire + self._usual), wire + self.slowest, wire + LEAST)
+        least = wire + max(LEAST, LEAST_SHARE * most)
+        usual = max(TIMES_USUAL * (wire + self._usual), wire + self.slowest, least)
         return min(usual, most + wire)
 
     def moved(self) -> Line | None:

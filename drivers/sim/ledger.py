@@ -55,11 +55,13 @@ class Answer(msgspec.Struct, frozen=True, tag_field="kind", tag="modbus"):
     start: int = 0
     count: int = 0
     """The request: function, first address, registers or bits."""
+    doubted: bool = False
+    """The first after one that did not arrive: a careful reader throws it away and asks again."""
 
     @property
     def required(self) -> bool:
         """True where a reader has to deliver it."""
-        return not (self.late or self.repeat or self.fault in SPOILING)
+        return not (self.late or self.repeat or self.doubted or self.fault in SPOILING)
 
     @property
     def allowed(self) -> bool:

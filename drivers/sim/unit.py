@@ -68,6 +68,8 @@ class Sample:
         self.taken = self.used = time.monotonic()
         self.over = False
         """An answer did not arrive whole: the reader begins anew."""
+        self.doubted = False
+        """The one before was over, and no answer was given since."""
         self.asked: set[tuple[int, int, int]] = set()
         """Requests (function, start, count) that it was given for, or would have been."""
         self.answered: set[tuple[int, int, int]] = set()
@@ -187,6 +189,9 @@ class Unit:
         line = self._line(sample, request, asked in sample.answered, decode)
         if self.troubles and (reply := self._troubled(sample, request, line)):
             return reply
+        if sample.doubted:
+            sample.doubted = False
+            return Reply(self._pdu(sample, request), self.number, answer=msgspec.structs.replace(line, doubted=True))
         sample.answered.add(asked)
         return Reply(self._pdu(sample, request), self.number, answer=line)
 
@@ -219,7 +224,9 @@ class Unit:
         sample, now = session.get(self.number), time.monotonic()
         again = sample and asked in sample.asked and now - sample.taken < self.options.fresh
         if sample is None or not (again or sample.continues(*asked, now - self.options.gap)):
-            sample = session[self.number] = self._draw()
+            before, sample = sample, self._draw()
+            sample.doubted = before is not None and (before.over or before.doubted)
+            session[self.number] = sample
         sample.asked.add(asked)
         sample.used = now
         return sample
