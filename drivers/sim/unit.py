@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import struct
 import time
+import zlib
 from collections.abc import Iterable, Mapping
 
 import msgspec
 
-from drivers.profile import LENGTHS, Profile, Row
+from drivers.profile import LENGTHS, Identity, Profile, Row
 from drivers.reading import Value, quantities
 from drivers.register import BIT_FUNCTIONS, READ_FUNCTIONS, Block, Decoder, Register
 from drivers.sim.encoding import (
@@ -124,6 +125,15 @@ class _Cell:
         return self.encode(value > 0.5 if self.two_state else value)
 
 
+def _mark(identity: Identity, device: str) -> bytes:
+    """What an identity register answers: a number of the model, or one of the device's own."""
+    register = identity.register
+    if identity.equals:
+        return encoder(register)(min(identity.equals, key=str))
+    own = zlib.crc32(device.encode())
+    return encoder(register)(f"{own:08x}" if register.type == "str" else own % 32768)
+
+
 def _spoilt(register: Register, kind: str) -> bytes | None:
     """Bytes that a value fault puts in place of the value; None where the register cannot have it."""
     quantity = quantities().get(register.canonical or "")
@@ -159,6 +169,9 @@ class Unit:
         self._cells = [
             _Cell(r, name, self._at(r), self.options.seed, device)
             for r, name in zip(self._registers, self._names, strict=True)
+        ]
+        self._marks = [
+            (each.register.fc, self._at(each.register), _mark(each, device)) for each in profile.identities()
         ]
         self._readers: dict[tuple[int, int, int], tuple[list[str], Decoder] | None] = {}
         self._n = first
@@ -305,6 +318,8 @@ class Unit:
         images = {
             fc: bytearray((high - low) * (1 if fc in BIT_FUNCTIONS else 2)) for fc, (low, high) in self._areas.items()
         }
+        for fc, at, wire in self._marks:
+            images[fc][at : at + len(wire)] = wire
         for cell in self._cells:
             self._put(images, cell, cell.wire())
         if self._carrier:

@@ -111,6 +111,29 @@ def test_the_sequence_number_of_every_profile(profile: str) -> None:
         assert limit.high is None or value <= limit.high
 
 
+@pytest.mark.parametrize("profile", ["ecowitt-wn90lp", "vaisala-wxt530"])
+def test_identity_of_a_simulated_device(profile: str) -> None:
+    """Its identity registers answer as those of the model; a number of its own stays the same and differs by device."""
+
+    def seen(device: str) -> list[Value]:
+        slave = Unit(device, 5, loaded)
+        found: list[Value] = []
+        for each in loaded.identities():
+            row = each.register
+            reply = slave.answer(Request(5, row.fc, row.addr, row.words), {})
+            assert reply
+            (value,), _ = Decoder(Block(row.fc, row.addr, row.words, (row,))).decode_bytes(reply.pdu[2:])
+            assert value is not None
+            assert each.matches(value)
+            found.append(value)
+        return found
+
+    loaded = read_profile(library()[profile])
+    assert seen("met-1") == seen("met-1")
+    if any(not each.equals for each in loaded.identities()):
+        assert seen("met-1") != seen("met-2")
+
+
 def test_walks_from_one_seed() -> None:
     """The same seed, device and point give the same values; another seed others; all stay within the range."""
     one, same, other = (Walk(seed, "met-1", "weather.temp_c", -5, 50) for seed in (1, 1, 2))
