@@ -2,35 +2,20 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Generator
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-import msgspec
-
-from drivers.marked import Problems
 from drivers.settings import Bus
-from edge_agent import config as configuration
 from edge_agent.bench_events import Stopped
-from edge_agent.client import Failed, NotAllowed, NotRunning, ask, follow
-from edge_agent.commands import Wrong
+from edge_agent.client import Failed, NotAllowed, NotRunning, follow
+from edge_agent.commands import Wrong, wrong
 from edge_agent.config import Config
-from edge_agent.text import Text, texts
+from edge_agent.text import Text
 
 BAR = 20
 """Columns of the progress bar."""
-
-
-def opened(arguments: argparse.Namespace) -> tuple[Config, Text]:
-    """The configuration and its language. Raises Wrong with every fault of it."""
-    try:
-        config = configuration.load(arguments.config)
-    except Problems as problems:
-        raise Wrong("\n".join(configuration.render(problems.problems, texts(arguments.language)))) from None
-    return config, texts(config.language)
 
 
 def bus_of(config: Config, name: str, text: Text) -> Bus:
@@ -42,20 +27,12 @@ def bus_of(config: Config, name: str, text: Text) -> Bus:
     raise Wrong(text("modbus.unknown_bus", bus=name, buses=known or "–"))
 
 
-def print_json(answer: object) -> None:
-    """For scripts."""
-    print(msgspec.json.format(msgspec.json.encode(answer), indent=1).decode())
-
-
-# --- asking -----------------------------------------------------------------------------------------------------------
-
-
 def follow_bench(
-    config: Config, text: Text, what: str, query: dict[str, Any], kinds: Any, *, quiet: bool = False
+    config: Config, text: Text, what: str, query: dict[str, Any], kinds: Any, **how: Any
 ) -> Generator[Any]:
-    """Events of the agent; raises Wrong where it cannot go on. `quiet`: None comes for each sign of life."""
+    """Events of the agent; raises Wrong where it cannot go on. `how`: see `client.follow`."""
     try:
-        for event in follow(config.control, f"/modbus/{what}?{urlencode(query)}", kinds, quiet=quiet):
+        for event in follow(config.control, f"/modbus/{what}?{urlencode(query)}", kinds, **how):
             if isinstance(event, Stopped):
                 raise Wrong(text(event.what, **event.facts))
             yield event
@@ -63,31 +40,7 @@ def follow_bench(
         print("\n" + text("modbus.stopped"), file=sys.stderr)
         raise
     except (NotRunning, NotAllowed, Failed) as error:
-        raise _wrong(error, config, text, query) from None
-
-
-def once(config: Config, text: Text, what: str, query: dict[str, Any], kind: Any) -> Any:
-    try:
-        return ask(config.control, f"/modbus/{what}?{urlencode(query)}", kind)
-    except (NotRunning, NotAllowed, Failed) as error:
-        raise _wrong(error, config, text, query) from None
-
-
-def _wrong(error: Exception, config: Config, text: Text, query: dict[str, Any]) -> Wrong:
-    if isinstance(error, NotRunning):
-        return Wrong(text("client.not_running", socket=str(config.control), file=str(config.file)))
-    if isinstance(error, NotAllowed):
-        return Wrong(text("client.not_allowed", socket=str(config.control), group=_group(config.control)))
-    if str(error).startswith("404"):
-        return Wrong(text("modbus.not_in_agent", bus=query["bus"]))
-    return Wrong(text("client.failed", error=str(error)))
-
-
-def _group(path: Path) -> str:
-    try:
-        return path.group()
-    except (OSError, KeyError):
-        return "edge-agent"
+        raise wrong(error, config, text) from None
 
 
 class Bar:

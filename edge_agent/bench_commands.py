@@ -11,6 +11,7 @@ import re
 import time
 from contextlib import closing
 from typing import Any
+from urllib.parse import urlencode
 
 import msgspec
 
@@ -21,11 +22,12 @@ from drivers.frames import Outcome
 from drivers.peek import HIGHEST, most
 from drivers.settings import Bus
 from edge_agent import bench_show as show
-from edge_agent.bench_ask import Bar, bus_of, follow_bench, once, opened, print_json
+from edge_agent.bench_ask import Bar, bus_of, follow_bench
 from edge_agent.bench_events import Missed, ReadAnswer, Stopped
-from edge_agent.commands import Wrong
+from edge_agent.commands import Wrong, asked, loaded, print_json
 from edge_agent.text import Text
 
+READ: Any = ReadAnswer | Stopped
 FUNCTIONS = {"1": 1, "co": 1, "2": 2, "di": 2, "3": 3, "hr": 3, "4": 4, "ir": 4}
 EXAMPLES = {"--units": "1-32,40", "--bauds": "9600,19200", "--parities": "N,E"}
 HIGHEST_UNIT = 255
@@ -38,7 +40,7 @@ ALL_BAUDS = (9600, 19200, 4800, 38400, 115200, 2400)
 
 def scan_bus(arguments: argparse.Namespace) -> int:
     """`edge modbus scan BUS`: 0 somebody is there, 1 nobody."""
-    config, text = opened(arguments)
+    config, text = loaded(arguments)
     bus = bus_of(config, arguments.bus, text)
     query = _scan_query(arguments, bus, text)
     bar, found, end = Bar(), [], None
@@ -118,14 +120,14 @@ def _framings(words: str, text: Text) -> list[str]:
 
 def read(arguments: argparse.Namespace) -> int:
     """`edge modbus read BUS UNIT FC ADDR N`: 0 read, 1 not."""
-    config, text = opened(arguments)
+    config, text = loaded(arguments)
     bus, fc = bus_of(config, arguments.bus, text), _function(arguments.fc, text)
     _check_range(arguments, bus, fc, text)
     query: dict[str, Any] = {"bus": bus.id, "unit": arguments.unit, "fc": fc}
     query |= {"addr": arguments.addr, "count": arguments.count}
     if arguments.all_types or arguments.unit_of:
         query |= {"beside": 1} | ({"unit_of": arguments.unit_of} if arguments.unit_of else {})
-    answer = once(config, text, "read", query, ReadAnswer | Stopped)
+    answer: Any = asked(config, text, f"/modbus/read?{urlencode(query)}", READ)
     if isinstance(answer, Stopped):
         raise Wrong(text(answer.what, **answer.facts, units=", ".join(units())))
     if arguments.json:
@@ -158,7 +160,7 @@ def _check_range(arguments: argparse.Namespace, bus: Bus, fc: int, text: Text) -
 
 def watch(arguments: argparse.Namespace) -> int:
     """`edge modbus watch BUS`: every frame, until Ctrl-C or for --seconds."""
-    config, text = opened(arguments)
+    config, text = loaded(arguments)
     bus = bus_of(config, arguments.bus, text)
     end = time.monotonic() + arguments.seconds if arguments.seconds else None
     with closing(follow_bench(config, text, "watch", {"bus": bus.id}, Seen | Missed | Stopped, quiet=True)) as events:
@@ -179,7 +181,7 @@ def watch(arguments: argparse.Namespace) -> int:
 
 def line(arguments: argparse.Namespace) -> int:
     """`edge modbus line BUS`: 0 the line is well, 1 not."""
-    config, text = opened(arguments)
+    config, text = loaded(arguments)
     bus = bus_of(config, arguments.bus, text)
     query = {"bus": bus.id, "rounds": arguments.rounds}
     bar, kinds = Bar(), line_test.Asking | line_test.Examined | Stopped

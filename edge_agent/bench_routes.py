@@ -26,6 +26,7 @@ from drivers.modbus import ModbusBus
 from drivers.profile import Profile, library, read_profile
 from drivers.register import BIT_FUNCTIONS
 from drivers.settings import Bus
+from drivers.writing import Written
 from edge_agent.bench_events import Missed, ReadAnswer, Stopped
 
 if TYPE_CHECKING:
@@ -40,10 +41,10 @@ HEARTBEAT = 1.0
 MOST_DECODINGS = 400
 
 
-Event = scan.Event | line_test.Asking | line_test.Examined | Seen | Missed | Stopped
+Event = scan.Event | line_test.Asking | line_test.Examined | Seen | Missed | Stopped | Written
 
 
-class _Place(msgspec.Struct, frozen=True):
+class Place(msgspec.Struct, frozen=True):
     """The bus that a question is about."""
 
     bus: ModbusBus
@@ -55,21 +56,21 @@ def routes(app: App) -> list[web.RouteDef]:
     """What the control socket serves beside its own."""
 
     async def of_read(request: web.Request) -> web.StreamResponse:
-        return await _read(_place(app, request), request)
+        return await _read(place_of(app, request.query.get("bus", "")), request)
 
     async def of_scan(request: web.Request) -> web.StreamResponse:
-        place, wanted = _place(app, request), _wanted(request)
-        known = await asyncio.to_thread(_library, app) if wanted.models else {}
-        return await _stream(request, place, scan.scan(place.bus, place.told, wanted, known))
+        place, wanted = place_of(app, request.query.get("bus", "")), _wanted(request)
+        known = await asyncio.to_thread(profiles_of, app) if wanted.models else {}
+        return await stream(request, place, scan.scan(place.bus, place.told, wanted, known))
 
     async def of_line(request: web.Request) -> web.StreamResponse:
-        place = _place(app, request)
+        place = place_of(app, request.query.get("bus", ""))
         rounds = _number(request, "rounds", line_test.ROUNDS, 1, 1000)
-        return await _stream(request, place, line_test.examine(place.bus, place.told, place.profiles, rounds))
+        return await stream(request, place, line_test.examine(place.bus, place.told, place.profiles, rounds))
 
     async def of_watch(request: web.Request) -> web.StreamResponse:
-        place = _place(app, request)
-        return await _stream(request, place, _watch(place))
+        place = place_of(app, request.query.get("bus", ""))
+        return await stream(request, place, _watch(place))
 
     handlers = {"read": of_read, "scan": of_scan, "line": of_line, "watch": of_watch}
     return [web.get(f"/modbus/{name}", handler) for name, handler in handlers.items()]
@@ -78,15 +79,14 @@ def routes(app: App) -> list[web.RouteDef]:
 # --- questions --------------------------------------------------------------------------------------------------------
 
 
-def _place(app: App, request: web.Request) -> _Place:
-    """The running bus that is meant. Raises 404."""
-    name = request.query.get("bus", "")
+def place_of(app: App, name: str) -> Place:
+    """The running bus of that name. Raises 404."""
     told = next((bus for bus in app.config.buses if bus.id == name), None)
     running = (driver for driver in app.drivers() if isinstance(driver, ModbusBus) and driver.name == name)
     if told is None or (bus := next(running, None)) is None:
-        raise web.HTTPNotFound(text=f"no bus named {name}")
+        raise web.HTTPNotFound(text=app.text("modbus.not_in_agent", bus=name))
     used = {device.profile: app.config.used_profiles[device.profile] for device in told.devices}
-    return _Place(bus, told, used)
+    return Place(bus, told, used)
 
 
 def _number(request: web.Request, name: str, default: int, least: int, most: int) -> int:
@@ -119,7 +119,7 @@ def _list(words: str | None) -> Iterator[str]:
     return (word for word in (words or "").split(",") if word)
 
 
-def _library(app: App) -> dict[str, Profile]:
+def profiles_of(app: App) -> dict[str, Profile]:
     """Every profile that can be read; blocking."""
     found: dict[str, Profile] = {}
     for name, path in library(app.config.profiles).items():
@@ -133,7 +133,7 @@ def _library(app: App) -> dict[str, Profile]:
 # --- answers ----------------------------------------------------------------------------------------------------------
 
 
-async def _read(place: _Place, request: web.Request) -> web.Response:
+async def _read(place: Place, request: web.Request) -> web.Response:
     fc = _number(request, "fc", 3, 1, 4)
     addr = _number(request, "addr", 0, 0, peek.HIGHEST)
     count = _number(request, "count", 1, 1, min(peek.most(fc), peek.HIGHEST + 1 - addr))
@@ -144,13 +144,13 @@ async def _read(place: _Place, request: web.Request) -> web.Response:
         unit = request.query.get("unit_of")
         found = decodings(look.words, addr, count, unit)[:MOST_DECODINGS] if beside else []
     except BusAway:
-        return _json(_away(place))
+        return _json(away(place))
     except UnknownUnit as unknown:
         return _json(Stopped("modbus.unknown_unit_of", {"unit": str(unknown)}))
     return _json(ReadAnswer(look, found))
 
 
-async def _watch(place: _Place) -> AsyncIterator[Seen | Missed]:
+async def _watch(place: Place) -> AsyncIterator[Seen | Missed]:
     """Every frame from now on."""
     interpreter = Interpreter(place.told, place.profiles)
     queue: asyncio.Queue[tuple[Frame, int]] = asyncio.Queue(MOST_FRAMES)
@@ -175,7 +175,7 @@ async def _watch(place: _Place) -> AsyncIterator[Seen | Missed]:
         stop()
 
 
-def _away(place: _Place) -> Stopped:
+def away(place: Place) -> Stopped:
     """Why the bus answers no guest now."""
     for trouble in place.bus.troubles():
         if trouble.subject == place.bus.name:
@@ -183,7 +183,7 @@ def _away(place: _Place) -> Stopped:
     return Stopped("modbus.bus_busy", {"bus": place.bus.name})
 
 
-async def _stream(request: web.Request, place: _Place, events: AsyncIterator[Event]) -> web.StreamResponse:
+async def stream(request: web.Request, place: Place, events: AsyncIterator[Event]) -> web.StreamResponse:
     """Each event as a line; the work ends with it, and at once where the reader has gone."""
     response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
     await response.prepare(request)
@@ -207,7 +207,7 @@ async def _stream(request: web.Request, place: _Place, events: AsyncIterator[Eve
     return response
 
 
-async def _work(place: _Place, events: AsyncIterator[Event], lines: asyncio.Queue[bytes | None]) -> None:
+async def _work(place: Place, events: AsyncIterator[Event], lines: asyncio.Queue[bytes | None]) -> None:
     """Put every event into `lines`, and None when there are no more."""
     assert isinstance(events, AsyncGenerator)
     try:
@@ -215,7 +215,7 @@ async def _work(place: _Place, events: AsyncIterator[Event], lines: asyncio.Queu
             async for event in events:
                 await lines.put(msgspec.json.encode(event))
     except BusAway:
-        await lines.put(msgspec.json.encode(_away(place)))
+        await lines.put(msgspec.json.encode(away(place)))
     await lines.put(None)
 
 

@@ -56,12 +56,15 @@ class _Connection(http.client.HTTPConnection):
         self.sock.connect(str(self._path))
 
 
-def follow(control: Path, question: str, answer: type[T] | Any, *, quiet: bool = False) -> Iterator[T | None]:
+def follow(
+    control: Path, question: str, answer: type[T] | Any, *, quiet: bool = False, **how: Any
+) -> Iterator[T | None]:
     """Ask for an answer of many lines; each as it comes. Closing the iterator ends the agent's work.
 
-    With `quiet`, None comes for each line that only says that the work goes on. Raises as `ask`.
+    With `quiet`, None comes for each line that only says that the work goes on. `how`: see `ask`, which tells
+    what is raised too.
     """
-    with opened(control, question) as response:
+    with opened(control, question, **how) as response:
         while line := response.readline():
             if line.strip():
                 yield msgspec.json.decode(line, type=answer)

@@ -185,14 +185,19 @@ def asked(config: Config, text: Text, question: str, answer: type[T], **how: Any
     """The agent's answer; `how`: see `client.ask`. Raises Wrong."""
     try:
         return ask(config.control, question, answer, **how)
-    except Refused as refused:
-        raise Wrong(refused.sentence) from None
-    except NotRunning:
-        raise Wrong(text("client.not_running", socket=str(config.control), file=str(config.file))) from None
-    except NotAllowed:
-        raise Wrong(text("client.not_allowed", socket=str(config.control), group=_group(config.control))) from None
-    except Failed as error:
-        raise Wrong(text("client.failed", error=str(error))) from None
+    except (NotRunning, NotAllowed, Failed) as error:
+        raise wrong(error, config, text) from None
+
+
+def wrong(error: NotRunning | NotAllowed | Failed, config: Config, text: Text) -> Wrong:
+    """The sentence for what the client raises."""
+    if isinstance(error, Refused):
+        return Wrong(error.sentence)
+    if isinstance(error, NotRunning):
+        return Wrong(text("client.not_running", socket=str(config.control), file=str(config.file)))
+    if isinstance(error, NotAllowed):
+        return Wrong(text("client.not_allowed", socket=str(config.control), group=_group(config.control)))
+    return Wrong(text("client.failed", error=str(error)))
 
 
 def _group(path: Path) -> str:

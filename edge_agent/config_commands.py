@@ -41,6 +41,11 @@ def add_parsers(group: Group, text: Text, add: Add, asks: Add) -> None:
 def _changes(parser: argparse.ArgumentParser, text: Text, *, file: bool = False) -> None:
     if file:
         parser.add_argument("file", nargs="?", type=Path, metavar="FILE", help=text("help.config.file"))
+    add_lock_options(parser, text)
+
+
+def add_lock_options(parser: argparse.ArgumentParser, text: Text) -> None:
+    """What `maintaining` needs to know."""
     parser.add_argument("--name", default=_name(), metavar="N", help=text("help.config.name"))
     parser.add_argument("--steal", action="store_true", help=text("help.config.steal"))
 
@@ -104,12 +109,12 @@ def _propose(arguments: argparse.Namespace, config: Config, text: Text) -> Candi
         raw = arguments.file.read_bytes()
     except OSError as error:
         raise Wrong(f"{arguments.file}: {error.strerror}") from None
-    with _lock(arguments, config, text) as token:
+    with maintaining(arguments, config, text) as token:
         return asked(config, text, "/config/candidate", Candidate, method="POST", body=raw, token=token)
 
 
 def _step(arguments: argparse.Namespace, config: Config, text: Text, step: str) -> int:
-    with _lock(arguments, config, text) as token:
+    with maintaining(arguments, config, text) as token:
         now: ConfigNow = asked(config, text, f"/config/{step}", ConfigNow, method="POST", token=token)
     if arguments.json:
         print_json(now)
@@ -119,7 +124,7 @@ def _step(arguments: argparse.Namespace, config: Config, text: Text, step: str) 
 
 
 @contextmanager
-def _lock(arguments: argparse.Namespace, config: Config, text: Text) -> Iterator[str]:
+def maintaining(arguments: argparse.Namespace, config: Config, text: Text) -> Iterator[str]:
     """The maintenance lock while the block runs."""
     body = msgspec.json.encode(Ask(arguments.name, arguments.steal))
     held: Held = asked(config, text, "/maintain", Held, method="POST", body=body)

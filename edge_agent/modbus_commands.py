@@ -15,9 +15,11 @@ from drivers.bus_plan import PlannedBus, planned
 from drivers.settings import Bus
 from edge_agent import bench_commands as bench
 from edge_agent import modbus_show as show
-from edge_agent.bench_ask import bus_of, opened, print_json
-from edge_agent.commands import Wrong
+from edge_agent import write_commands
+from edge_agent.bench_ask import bus_of
+from edge_agent.commands import Wrong, loaded, print_json
 from edge_agent.config import Config
+from edge_agent.config_commands import add_lock_options
 from edge_agent.text import Text
 
 if TYPE_CHECKING:
@@ -42,6 +44,7 @@ def add_parsers(group: Group, text: Text, add: Add, asks: Asks) -> None:
     watching.add_argument("--full", action="store_true", help=text("help.modbus.full"))
     examining = command("line", bench.line)
     examining.add_argument("--rounds", type=int, default=line_test.ROUNDS, metavar="N", help=text("help.modbus.rounds"))
+    _write_options(command("write", write_commands.write), text)
     command("plan", plan, nargs="?")
 
 
@@ -62,12 +65,23 @@ def _read_options(parser: Parser, text: Text) -> None:
     parser.add_argument("--every", action="store_true", help=text("help.modbus.every_row"))
 
 
+def _write_options(parser: Parser, text: Text) -> None:
+    parser.add_argument("unit", type=int, metavar="UNIT", help=text("help.modbus.unit"))
+    parser.add_argument("setting", nargs="?", metavar="ADDR", help=text("help.modbus.setting"))
+    parser.add_argument("value", nargs="?", metavar="VALUE", help=text("help.modbus.value"))
+    parser.add_argument("--device-address", type=int, metavar="N", help=text("help.modbus.device_address"))
+    parser.add_argument("--profile", metavar="ID", help=text("help.modbus.profile"))
+    parser.add_argument("--confirm", metavar="VALUE", help=text("help.modbus.confirm"))
+    parser.add_argument("--wait", type=float, metavar="MS", help=text("help.modbus.wait"))
+    add_lock_options(parser, text)
+
+
 # --- plan -------------------------------------------------------------------------------------------------------------
 
 
 def plan(arguments: argparse.Namespace) -> int:
     """`edge modbus plan [BUS]`: what polling costs, from the configuration alone. 1 where a line has too much to do."""
-    config, text = opened(arguments)
+    config, text = loaded(arguments)
     buses = [bus_of(config, arguments.bus, text)] if arguments.bus else config.buses
     if not buses:
         raise Wrong(text("modbus.no_buses", file=str(config.file)))
