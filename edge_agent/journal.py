@@ -261,7 +261,8 @@ class Journal:
     async def _make_room(self) -> bool:
         freed = await self._call(self._store.make_room, self.states)
         if freed is not None:
-            self._rewritten.append(freed)
+            apart = [old for old in self._rewritten if old.upto <= freed.after or freed.upto < old.upto]
+            self._rewritten = deque([*apart, freed], maxlen=MOST_REWRITTEN)
             self._dirty.update(self.states)
         return freed is not None
 
