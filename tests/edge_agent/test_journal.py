@@ -6,6 +6,7 @@ import asyncio
 import os
 import random
 import sqlite3
+from collections import Counter
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from edge_agent.lines import Line, parse
 from edge_agent.rows import Group, Held, Row
 from edge_agent.schema import NewerJournal
 from edge_agent.store import MOST_HELD, Store
-from edge_agent.thin import GAP, MARKER_READINGS
+from edge_agent.thin import GAP, MARKER_READINGS, Policy, condition
 
 Q = quantities()
 STATION = Source("met-1", (Q["weather.temp_c"], Q["weather.rh_pct"]))
@@ -476,3 +477,56 @@ def test_damaged_row_does_not_keep_the_journal_from_opening(tmp_path: Path) -> N
     with sqlite3.connect(tmp_path / "journal.db") as file:
         file.execute("UPDATE blobs SET body = x'1f8b0800' WHERE id = 2")
     assert store(tmp_path).last_stamps() == {"water,site=cl-02,sensor=water-1": NOW + 1}
+
+
+def test_thinning_below_and_above_what_a_sink_has_is_counted_for_each(tmp_path: Path) -> None:
+    """One sink has the newest already, the other nothing: what goes counts as thinned only for whom it is missing."""
+
+    def full(kept: Journal) -> Coroutine[None, None, bool]:
+        return kept._make_room()
+
+    async def work(kept: Journal) -> None:
+        for n in range(40):
+            await put(kept, at(1000 * n), at(1000 * n, 4.0, source=LEVEL))
+        newest = kept._store.rows(60, kept.top, 1000, 1 << 20)
+        kept.settle("a", newest, Settled(sum(row.readings for row in newest)))
+        await kept.flush()
+        while await full(kept):
+            if not any(row.span is None for row in kept._store.rows(0, kept.top, 10**6, 1 << 30)):
+                break
+        for name, only in (("a", ALL), ("b", ("water",))):
+            while kept.waiting(name):
+                rows = await kept.take(name, 1000, 1 << 20)
+                lines = [line for row in rows for line in parse(unpack(row.body))]
+                taken = sum(len(line.fields) for line in lines if not only or line.measurement in only)
+                kept.settle(name, rows, Settled(taken, sum(row.readings for row in rows) - taken))
+        counts = Counter[str]()
+        for row in (await kept.ledger(0)).values():
+            counts.update(row)
+        for name in "ab":
+            assert counts["stored"] == sum(counts[f"{what}:{name}"] for what in ("delivered", "excluded", "thinned"))
+        assert counts["thinned:a"] < counts["thinned"]
+        assert counts["delivered:a"] >= 60
+
+    run(work, lambda: journal(tmp_path, a=ALL, b=("water",)))
+
+
+def test_readings_that_an_alarm_is_about_are_not_thinned(tmp_path: Path) -> None:
+    """Of each series one line a minute stays, and every line that meets the condition of an alarm."""
+
+    async def work(kept: Journal) -> None:
+        for n in range(100):
+            await put(kept, at(1000 * n, 6.0 if n in (31, 32, 33) else 1.0, source=LEVEL))
+        await kept._make_room()
+        rows = kept._store.rows(0, kept.top, 10**6, 1 << 30)
+        lines = [line for row in rows for line in parse(unpack(row.body))]
+        kept_at = [(line.time - NOW) // 1000 for line in lines if line.measurement == "water"]
+        assert len(rows) == 1
+        assert {31, 32, 33} < set(kept_at)
+        assert len(kept_at) == 3 + 2 + (NOW % 60_000 > 20_000)
+        (marker,) = [line for line in lines if line.measurement == GAP]
+        assert marker.fields[0] == ("readings", f"{100 - len(kept_at)}i")
+
+    policy = Policy(60_000, (condition("water-1.water.level_m >= 5"),))
+    opened = Store(tmp_path / "journal.db", "cl-02", "boot-1", 64 << 20, policy)
+    run(work, lambda: Journal(opened, {"centre": ALL}, window=0.01, keep_days=30))

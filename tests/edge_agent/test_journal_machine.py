@@ -83,7 +83,7 @@ class Machine(RuleBasedStateMachine):
         self.round = 0
         self.n = 0
         self.clock = NOW
-        journals._now_ms = stores._now_ms = lambda: self.clock  # type: ignore[assignment]
+        journals._now_ms = stores._now_ms = lambda: self.clock
         self.thinned: Counter[str] = Counter()
         self.folder = self.root / "0"
         self.folder.mkdir()
