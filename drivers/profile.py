@@ -250,7 +250,7 @@ class Profile(Part):
             unit=quantity.unit if quantity else row.unit,
             canonical=canonical,
             invalid=(codes,) if isinstance(codes, int) else codes,
-            valid=(valid[0], valid[1]) if isinstance(valid, tuple) else None,
+            valid=(valid[0], valid[1]) if isinstance(valid, tuple) and len(valid) == 2 else None,
             bit=row.bit,
         )
 

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import json
+from contextlib import suppress
 from itertools import product
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 from unicodedata import normalize
 
 import pytest
+from hypothesis import event, given, settings
+from hypothesis import strategies as st
 
 from drivers.marked import Problems
 from drivers.profile import IN_METRES, Profile, UnknownVariant, library, read_profile
 from drivers.reading import quantities
-from drivers.register import ORDERS, Decoder, plan, tcp_line
+from drivers.register import CODES, ORDERS, Decoder, plan, tcp_line
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = sorted((ROOT / "drivers/devices").glob("*.yaml"))
@@ -209,6 +215,7 @@ def test_file_name_of_a_profile(tmp_path: Path) -> None:
         ("", "invalid: {f32: -1}\n", ("invalid.f32", "profile.not_in_type")),
         ("", "invalid: {u17: 1}\n", ("invalid.u17", "profile.invalid_type")),
         ("", "invalid: {valid_u16: [5, 1]}\n", ("invalid.valid_u16", "profile.valid_pair")),
+        ("", "invalid: {valid_u32: []}\n", ("invalid.valid_u32", "profile.valid_pair")),
         ("", "invalid: {valid_u16: 5}\n", ("invalid.valid_u16", "profile.valid_pair")),
         ("", "limits: {read_as_one_block: [65500, 80]}\n", ("limits.read_as_one_block", "profile.block")),
         (
@@ -266,3 +273,76 @@ def test_texts_of_a_shipped_profile(path: Path) -> None:
         assert words.en != words.vi
         assert words.vi == normalize("NFC", words.vi)
         assert any(ord(letter) > 127 for letter in words.vi)
+
+
+SCALES = st.sampled_from([1.0, 0.1, 0.001, 10.0, 1e-5, 100.0, -0.5, 1e12, 1e300])
+NUMBERS = st.one_of(st.integers(-2, 70_000), st.integers(-(1 << 33), 1 << 33), st.integers(0, 1 << 64))
+ROW = st.fixed_dictionaries(
+    {"addr": st.one_of(st.integers(0, 40), st.integers(65530, 65535))},
+    optional={
+        "type": st.sampled_from([*CODES, "bit", "str", "str4"]),
+        "fc": st.sampled_from([1, 2, 3, 4]),
+        "order": st.sampled_from([*ORDERS, "per register 9"]),
+        "words": st.integers(1, 6),
+        "scale": SCALES,
+        "offset_raw": NUMBERS,
+        "bit": st.integers(0, 15),
+        "range": st.tuples(st.floats(-9, 9), st.floats(-9, 9)),
+        "counter": st.fixed_dictionaries({"wraps_at": NUMBERS}, optional={"biggest_step": NUMBERS}),
+        "warmup_s": st.floats(0, 100),
+    },
+)
+PROFILE = st.fixed_dictionaries(
+    {"registers": st.lists(ROW, min_size=1, max_size=6)},
+    optional={
+        "invalid": st.dictionaries(
+            st.sampled_from([*CODES, "f32_raw", "valid_u16", "valid_s32"]),
+            st.one_of(NUMBERS, st.lists(NUMBERS, max_size=3)),
+            max_size=3,
+        ),
+        "limits": st.fixed_dictionaries(
+            {},
+            optional={
+                "max_registers": st.integers(1, 8),
+                "read_as_one_block": st.tuples(st.integers(-1, 40), st.integers(0, 9)),
+            },
+        ),
+    },
+)
+
+
+def _tidy(row: dict[str, Any], i: int) -> dict[str, Any]:
+    """The row without what contradicts its type or the rows before."""
+    row = {key: part for key, part in row.items() if key not in ("range", "words", "counter")}
+    kind = "bit" if row.get("fc", 3) < 3 else row.get("type", "u16")
+    return row | {"type": kind, "addr": 6 * i + row["addr"] % 3}
+
+
+@settings(max_examples=300, deadline=None, derandomize=True)
+@given(told=PROFILE, tidy=st.booleans(), noise=st.binary(min_size=2 * 125, max_size=2 * 125))
+def test_whatever_passes_the_check_can_be_polled(told: dict[str, Any], tidy: bool, noise: bytes) -> None:
+    """A profile is refused with its place, or planned and decoded without a fault whatever the device answers."""
+    rows = [
+        row | {"key": f"k{i}", "unit": "m", "canonical": "water.level_m"} for i, row in enumerate(told["registers"])
+    ]
+    if tidy:  # else most are refused for a trifle
+        rows = [_tidy(row, i) for i, row in enumerate(rows)]
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / "probe.yaml"
+        head = HEAD.replace("registers:\n", "")
+        file.write_text(
+            head + "".join(f"{key}: {json.dumps(part)}\n" for key, part in (told | {"registers": rows}).items())
+        )
+        try:
+            profile = read_profile(file)
+        except Problems:
+            event("refused")
+            return
+    event("polled")
+    with suppress(UnknownVariant):
+        registers = profile.points([name for name in profile.choices() if name == "CDAB"])
+        profile.rules([name for name in profile.choices() if name == "CDAB"])
+        for block in plan(registers, tcp_line(), profile.request_limits()):
+            assert block.start + block.count <= 65536
+            values, _ = Decoder(block).decode_bytes(noise[: 2 * block.count])
+            assert all(isinstance(v, str | bool | float | None) or -(1 << 63) <= v < 1 << 63 for v in values)
