@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 import msgspec
 
-from drivers.reading import Quantity, Readings, Reason, Source, Value
+from drivers.reading import Quality, Quantity, Readings, Reason, Source, Value
 from drivers.settings import Limit
 
 MOST_STAMPS, MOST_ALIKE = 64, 16
@@ -30,14 +30,14 @@ class Checks:
         self._ranges: dict[Source, tuple[tuple[int, float, float], ...]] = {}
 
     def __call__(self, readings: Readings) -> Readings:
-        """The readings with a reason on every value outside its range. A fault that is there already stays."""
+        """The readings with a reason on every value outside its range. A bad one stays as it is; a doubt gives way."""
         faults: dict[int, Reason] | None = None
         values = readings.values
         for index, low, high in self._of(readings.source):
             value = values[index]
             if value is None or low <= value <= high:  # type: ignore[operator]  # ranges are made for numbers only
                 continue
-            if index not in readings.faults:
+            if readings.faults.get(index, Reason.ok).quality is not Quality.BAD:
                 faults = faults if faults is not None else dict(readings.faults)
                 faults[index] = Reason.gross_range
         return readings if faults is None else msgspec.structs.replace(readings, faults=faults)

@@ -48,6 +48,8 @@ class Device(Facts, frozen=True):
     framing: str = ""
     state: str = ""
     """silent, garbled, exception, late, no_path, identity; empty: it answers."""
+    lately: bool = False
+    """Only its last one or two polls got no answer."""
     code: int = 0
     """Exception code."""
     partly: bool = False

@@ -54,7 +54,7 @@ def of_drivers(app: App, now: float) -> Iterator[facts.Facts]:
             yield from _broker(app, driver, troubles)
         elif isinstance(driver, MeetingWatch):
             yield _meeting(app, troubles)
-        else:
+        elif driver.name != "clock":  # of_machine tells it
             yield from others(troubles, app.text, now)
 
 
@@ -82,11 +82,12 @@ def _bus(bus: Bus, driver: ModbusBus, troubles: Iterable[Trouble]) -> facts.Bus:
 def _device(bus: Bus, driver: ModbusBus, unit: Unit, troubles: Iterable[Trouble]) -> facts.Device:
     state, failure, asked = unit.state, unit.failure, _asked(unit)
     mine = next((t for t in troubles if t.subject == unit.device.id), None)
+    lately = not failure and state.cause in (Cause.silent.value, Cause.late.value)
     answer = 1000 * (state.median or 0.0)
     others = [each for each in driver.units() if each is not unit]
     return facts.Device(
         subject=unit.device.id,
-        since=mine.since if mine else 0.0,
+        since=mine.since if mine else (state.last_ok or 0.0) if lately else 0.0,
         bus=bus.id,
         where=bus.where,
         unit=unit.device.unit,
@@ -95,6 +96,7 @@ def _device(bus: Bus, driver: ModbusBus, unit: Unit, troubles: Iterable[Trouble]
         baud=bus.baud,
         framing=bus.framing,
         state=STATES.get(mine.what, "") if mine else "",
+        lately=lately,
         code=failure.code if failure else 0,
         partly=failure.partly if failure else False,
         ever=state.last_ok is not None,

@@ -29,10 +29,12 @@ HOUR_S = 3600
 AWAY = ("down", "refusing", "throttled")
 """States of a sink that takes nothing."""
 
-BEYOND = frozenset({"clock", "power", "heat", "storage", "memory", "certificate"})
+BEYOND = frozenset({"power", "heat", "storage", "memory", "certificate"})
 """Kinds of findings that tell what no trouble does."""
 BEYOND_TOO = frozenset({"device_late", "device_noisy", "device_unsteady", "config_on_trial", "config_went_back"}) | {
-    "meeting_overloaded"
+    "meeting_overloaded",
+    "clock_in_the_past",
+    "clock_set_by_nobody",
 }
 """And single ones."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -114,3 +115,13 @@ def test_device_whose_clock_stands_still_loses_no_changing_value() -> None:
     given_ = [stamps.rise(SERIES, readings(float(n), 2.0, time=9000, stamped=True)) for n in range(100)]
     times = [each.time for each in given_ if each]
     assert times == list(range(9000, 9100))
+
+
+def test_impossible_value_is_bad_although_the_clock_is_in_doubt() -> None:
+    """A doubt gives way to what is certain; a fault that is bad already keeps its own reason."""
+    doubted = msgspec.structs.replace(
+        readings(300.0, 50.0), faults={0: Reason.clock_unsynced, 1: Reason.clock_unsynced}
+    )
+    assert dict(Checks(no_limits)(doubted).faults) == {0: Reason.gross_range, 1: Reason.clock_unsynced}
+    broken = msgspec.structs.replace(readings(300.0, 50.0), faults={0: Reason.device_fault})
+    assert dict(Checks(no_limits)(broken).faults) == {0: Reason.device_fault}
