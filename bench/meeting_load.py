@@ -20,7 +20,8 @@ import struct
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import aiohttp
@@ -70,6 +71,8 @@ class Load:
         self.publishers: list[Caller] = []
         self.viewers: list[Caller] = []
         self.delays: list[float] = []
+        self.more: Callable[[int, int], Awaitable[None]]
+        """Lets so many more publishers and viewers join. Raises aiohttp.ClientResponseError when one is refused."""
         self._key = [True]
 
     def publisher(self, caller: Caller) -> None:
@@ -141,15 +144,18 @@ async def measure(name: str, pid: int, load: Load, seconds: float) -> Result:
 
 
 @contextlib.asynccontextmanager
-async def ours(publishers: int, viewers: int) -> AsyncIterator[tuple[int, Load]]:
-    """A meeting in its own process with everybody connected."""
+async def ours(
+    publishers: int, viewers: int, before: Sequence[str] = (), source: str = SERVER
+) -> AsyncIterator[tuple[int, Load]]:
+    """A meeting in its own process with everybody connected; `before` stands before the command, as taskset does."""
     with tempfile.TemporaryDirectory() as folder:
         pipe = asyncio.subprocess.PIPE
-        process = await asyncio.create_subprocess_exec(sys.executable, "-c", SERVER, folder, stdout=pipe)
+        process = await asyncio.create_subprocess_exec(*before, sys.executable, "-c", source, folder, stdout=pipe)
         try:
             port = int(await process.stdout.readline()) if process.stdout else 0
             load = Load()
-            await _join(port, Tickets(Path(folder) / "meeting"), load, publishers, viewers)
+            load.more = partial(_join, port, Tickets(Path(folder) / "tickets"), load)
+            await load.more(publishers, viewers)
             yield process.pid, load
         finally:
             process.terminate()
@@ -161,7 +167,7 @@ async def _join(port: int, tickets: Tickets, load: Load, publishers: int, viewer
     async with aiohttp.ClientSession(connector=connector) as session:
         for at in range(publishers + viewers):
             sends = at < publishers
-            slots = {} if sends else {"audio_slots": 3, "video_slots": publishers}
+            slots = {} if sends else {"audio_slots": 3, "video_slots": len(load.publishers)}
             caller = Caller(audio=sends, video=sends, **slots)
             token = tickets.issue("giao-ban", "site", f"{at}", f"{at}")
             headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/sdp"}

@@ -25,7 +25,7 @@ from conference.meetings import Meetings
 from conference.settings import Settings
 from conference.signalling import Conversation
 from conference.tickets import Refused
-from conference.whip import BODY_TIME, Standard
+from conference.whip import Standard, body
 
 WEB = Path(__file__).parent / "web"
 _TYPES = {
@@ -117,8 +117,8 @@ class Server:
         found = self._files.get(request.match_info.get("path", "index.html"))
         if found is None:
             raise web.HTTPNotFound
-        body, kind = found
-        return web.Response(body=body, content_type=kind, charset="utf-8")
+        content, kind = found
+        return web.Response(body=content, content_type=kind, charset="utf-8")
 
     async def _home(self, _request: web.Request) -> web.Response:
         settings = self._settings
@@ -138,8 +138,7 @@ class Server:
 
     async def _enter(self, request: web.Request) -> web.Response:
         """A ticket for someone who has none. Headers that claim another address are not read."""
-        async with asyncio.timeout(BODY_TIME):
-            raw = await request.read()
+        raw = await body(request)
         try:
             return _json(self._entered(msgspec.json.decode(raw, type=Entry), request.remote or ""))
         except msgspec.DecodeError:
@@ -207,6 +206,7 @@ async def run(
         Server(settings, meetings, figures).app(),
         access_log=None,
         keepalive_timeout=10,
+        lingering_time=1,
         handler_cancellation=True,
         shutdown_timeout=0.5,
     )

@@ -62,8 +62,7 @@ class Standard:
     async def _begin(self, request: web.Request, *, watch: bool) -> web.Response:
         if request.content_type != _TYPE:
             return web.Response(status=415, text="application/sdp is needed")
-        async with asyncio.timeout(BODY_TIME):
-            text = await request.text()
+        text = (await body(request)).decode("utf-8", "replace")
         self._forget_ended()
         try:
             room, member = self._meetings.admit(_bearer(request), request.match_info["room"])
@@ -110,6 +109,17 @@ class Standard:
             if session.member.client is None:
                 del self._sessions[id]
                 session.room.leave(session.member)
+
+
+async def body(request: web.Request) -> bytes:
+    """A request's body; one that does not come in time ends the connection with 408."""
+    try:
+        async with asyncio.timeout(BODY_TIME):
+            return await request.read()
+    except TimeoutError:
+        late = web.HTTPRequestTimeout()
+        late.force_close()
+        raise late from None
 
 
 def _bearer(request: web.Request) -> str:

@@ -64,6 +64,8 @@ def test_whip_refusals_have_their_status(tmp_path: Path) -> None:
             assert (await post(meeting, "whip", "a.b.c", offer)).status == 401
             assert (await post(meeting, "whip", meeting.ticket(room="other"), offer)).status == 403
             assert (await post(meeting, "whip", meeting.ticket(), "hello")).status == 400
+            odd = {"Content-Type": "application/sdp; charset=none"}
+            assert (await post(meeting, "whip", meeting.ticket(), "v=0", **odd)).status == 400
             wrong = {"Content-Type": "text/plain"}
             assert (await post(meeting, "whip", meeting.ticket(), offer, **wrong)).status == 415
             assert (await meeting.status()).rooms[0].members == ()
