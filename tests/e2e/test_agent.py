@@ -145,7 +145,7 @@ def test_journal_of_a_newer_version_is_left_alone(box: Running) -> None:
     box.begin(BARE)
     assert box.stop() == 0
     file = sqlite3.connect(box.folder / "state" / "journal.db")
-    file.execute("PRAGMA user_version=99")
+    file.executescript("UPDATE meta SET value = 99 WHERE key = 'schema'; PRAGMA user_version=99;")
     file.close()
     answer = edge("run", "-c", str(box.file))
     assert answer.returncode == 2
