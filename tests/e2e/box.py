@@ -8,7 +8,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -59,10 +59,10 @@ def sinks(influxdb: InfluxDB | None = None, victoria: VictoriaMetrics | None = N
 class Process:
     """One process of ours, ended by its id."""
 
-    def __init__(self, log: Path, *words: str) -> None:
-        """Start `edge` with `words`."""
+    def __init__(self, log: Path, *words: str, before: Sequence[str] = ()) -> None:
+        """Start `edge` with `words`; `before`: a command that runs it, such as one that enters a namespace."""
         self._log = log.open("ab")
-        command = [sys.executable, "-m", "edge_agent", *words]
+        command = [*before, sys.executable, "-m", "edge_agent", *words]
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=self._log, text=True)
 
     def line(self) -> str:
@@ -99,10 +99,11 @@ class Agent:
         self.folder = folder
         self.file = folder / "agent.yaml"
         self.process: Process | None = None
+        self.before: tuple[str, ...] = ()
 
     def start(self) -> Process:
         """Start the agent and wait until it answers."""
-        self.process = Process(self.folder / "agent.log", "run", "-c", str(self.file))
+        self.process = Process(self.folder / "agent.log", "run", "-c", str(self.file), before=self.before)
         assert wait_until(self.answers, 10), self.log()
         return self.process
 

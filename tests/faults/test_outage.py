@@ -1,0 +1,130 @@
+"""A week's outage is over and the line has 256 kbit/s: everything arrives, and the new never waits for the old."""
+
+from __future__ import annotations
+
+import random
+import time
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from drivers.reading import Readings, Source, quantities
+from edge_agent.demo_servers import InfluxDB, wait_until
+from edge_agent.rows import Group
+from edge_agent.store import Store
+from tests.e2e.box import Agent
+from tests.faults.line import thin_line
+from tests.faults.scale import SCALE
+from tests.faults.watched import newest_ms, used_by
+
+WEEK = 7 * 86_400
+SHARE = 0.5 * SCALE if SCALE < 1 else 1.0
+"""A twentieth of the week where everything else runs at a tenth: catching up is bound by the line."""
+POINTS = 20
+LINE = "256kbit"
+OLDEST, MOST_MEMORY = 10.0, 100e6
+"""Seconds that a live reading may be old; bytes."""
+
+CONFIG = """
+site: cl-02
+language: en
+state: ./state
+box: {{every: 1s}}
+clock: {{patience: 0s}}
+sinks: [{{id: centre, influxdb: {{url: "{url}", version: 1, database: city}}}}]
+"""
+
+
+class FarInfluxDB(InfluxDB):
+    """One that listens where the line ends."""
+
+    host = "127.0.0.1"
+
+    @property
+    def url(self) -> str:
+        """Address for `influxdb: {url: …}`."""
+        return f"http://{self.host}:{self.port}"
+
+    def command(self) -> list[str]:
+        """The usual one, at another address."""
+        command = super().command()
+        path = self.folder / "influxdb.conf"
+        text = path.read_text(encoding="utf-8").replace(f"127.0.0.1:{self.port}", f"{self.host}:{self.port}")
+        path.write_text(text, encoding="utf-8")
+        return command
+
+
+def outage(folder: Path, seconds: int) -> int:
+    """A journal as a box fills it that polls four stations of five points each second; how many readings."""
+    names = [
+        name for name, quantity in quantities().items() if name.startswith("weather.") and quantity.kind == "float"
+    ]
+    fields = tuple(quantities()[name] for name in names[: POINTS // 4])
+    stations = [Source(f"met-{n}", fields) for n in range(4)]
+    folder.mkdir()
+    store, chance = Store(folder / "journal.db", "cl-02", "before", 4 << 30), random.Random(5)
+    began = time.time_ns() // 1_000_000 - 1000 * (seconds + 3600)
+    values = [[round(chance.uniform(15, 35), 1) for _ in fields] for _ in stations]
+    for second in range(seconds):
+        group = Group()
+        for source, last in zip(stations, values, strict=True):
+            last[second % len(fields)] = round(last[second % len(fields)] + chance.uniform(-0.3, 0.3), 1)
+            group.add(Readings(source, began + 1000 * second, 1000 * second, tuple(last)))
+        store.commit(group)
+    with store._db as db:
+        db.execute("UPDATE blobs SET committed_ms = last_ms")
+    store.close()
+    return seconds * POINTS
+
+
+class Seen(msgspec.Struct):
+    """The worst of the catching up."""
+
+    age: float = 0.0
+    """Seconds: oldest that the newest reading in the database was."""
+    memory: float = 0.0
+    seconds: float = 0.0
+
+
+def catch_up(agent: Agent, server: InfluxDB, within: float) -> Seen:
+    """Watch until nothing of the outage waits."""
+    process = agent.start()
+    seen, began = Seen(), time.monotonic()
+    assert wait_until(lambda: newest_ms(server, "box.uptime_s") > 0, 30), agent.log()
+    while True:
+        seen.age = max(seen.age, time.time() - newest_ms(server, "box.uptime_s") / 1000)
+        seen.memory = max(seen.memory, used_by(process.pid).memory)
+        seen.seconds = time.monotonic() - began
+        if agent.status().sinks[0].waiting < POINTS:
+            return seen
+        assert seen.seconds < within, agent.status()
+        time.sleep(0.5)
+
+
+@pytest.mark.faults
+def test_week_of_outage_is_caught_up_over_a_thin_line_and_live_readings_never_wait(tmp_path: Path) -> None:
+    """Every reading arrives; meanwhile the newest in the database is at most 10 s old, and memory under 100 MB."""
+    count = outage(tmp_path / "state", int(SHARE * WEEK))
+    server = FarInfluxDB(tmp_path)
+    with thin_line(LINE) as line:
+        server.host = line.host
+        with server:
+            server.create_database("city")
+            agent = Agent(tmp_path)
+            agent.before = line.before
+            agent.file.write_text(CONFIG.format(url=server.url), encoding="utf-8")
+            try:
+                seen = catch_up(agent, server, within=60 + count * 16 / 25_000)
+                assert agent.stop() == 0
+            finally:
+                agent.kill()
+            (counts,) = server.query('SELECT count(*) FROM "weather"', "city")
+            stored = sum(int(n or 0) for name, n in counts.items() if name.startswith("count_") and name != "count_q")
+    print(
+        f"{count} readings over {LINE}: {seen.seconds:.0f} s, live at most {seen.age:.1f} s old,"
+        f" memory {seen.memory / 1e6:.0f} MB"
+    )
+    assert stored == count
+    assert seen.age <= OLDEST
+    assert seen.memory < MOST_MEMORY
