@@ -161,6 +161,7 @@ def _parser(text: Text, words: Sequence[str]) -> argparse.ArgumentParser:
     _configures(commands, text, words)
     journal = _add(commands, "journal", text).add_subparsers(metavar=text("help.command"), required=True)
     _asks(_add(journal, "stat", text, of="journal."), text, _client("journal_stat"))
+    _journals(journal, text, words)
     counts = _asks(_add(commands, "ledger", text), text, _client("ledger"))
     counts.add_argument("--since", default="24h", metavar="T", help=text("help.since"))
     ladder = _asks(_add(commands, "net", text), text, _net)
@@ -225,6 +226,14 @@ def _tools(parser: argparse.ArgumentParser, text: Text, words: Sequence[str]) ->
 
         group = parser.add_subparsers(metavar=text("help.command"), required=True)
         modbus_commands.add_parsers(group, text, _add, _asks)
+
+
+def _journals(group: Group, text: Text, words: Sequence[str]) -> None:
+    """The journal's tools; imported only when one of them is asked for."""
+    if "journal" in words and "stat" not in words:
+        from edge_agent import journal_changes
+
+        journal_changes.add_parsers(group, text, _add, _asks)
 
 
 def _shows(parser: argparse.ArgumentParser, text: Text) -> None:

@@ -382,6 +382,21 @@ def _mark_running(state: Path) -> str:
     return "killed" if before == boot else "cut"
 
 
+@asynccontextmanager
+async def journal_alone(config: Config) -> AsyncIterator[Journal]:
+    """The journal without an agent, for the tools. Raises CannotStart, also where an agent runs."""
+    lock = _lock(config.state)
+    try:
+        settings = config.journal
+        journal = Journal(_open_store(config), _takes(config), settings.commit_window, settings.keep_days)
+        try:
+            yield journal
+        finally:
+            await journal.close()
+    finally:
+        lock.close()
+
+
 def _open_store(config: Config) -> Store:
     path = config.state / "journal.db"
     try:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from aiohttp import web
 
-from edge_agent import bench_routes, diagnosis, point, report, status, write_routes
+from edge_agent import bench_routes, diagnosis, journal_routes, point, report, status, write_routes
 from edge_agent.changes import change_routes
 from edge_agent.status import worse
 from edge_agent.text import LANGUAGES, texts
@@ -60,7 +60,7 @@ def _listen(path: Path) -> socket.socket:
 def _application(app: App) -> web.Application:
     application = web.Application(client_max_size=MOST_BODY)
     application.add_routes([*_questions(app), *_details(app), *change_routes(app)])
-    application.add_routes([*bench_routes.routes(app), *write_routes.routes(app)])
+    application.add_routes([*bench_routes.routes(app), *write_routes.routes(app), *journal_routes.routes(app)])
     return application
 
 

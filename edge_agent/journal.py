@@ -320,12 +320,23 @@ class Journal:
                     log.error("salvage failed, tried again later file=%s error=%s", aside, error)
             await asyncio.sleep(IDLE if aside else RETRY)
 
-    async def _salvage(self, aside: Path) -> int:
+    async def repair(self, seen: Callable[[float], None]) -> None:
+        """Bring everything that can be read into a new file, now. Raises sqlite3.Error, OSError."""
+        if self._store.salvaging is None:
+            await self._begin_anew("repair")
+        aside = self._store.salvaging
+        if aside is not None:
+            await self._salvage(aside, seen)
+            await self._end_salvage()
+        await self.flush()
+
+    async def _salvage(self, aside: Path, seen: Callable[[float], None] = lambda _: None) -> int:
         readings = 0
         try:
             salvage = await asyncio.to_thread(Salvage, aside)
             while (rows := await asyncio.to_thread(salvage.portion)) is not None:
                 readings += await self._call(self._store.take_over, rows) if rows else 0
+                seen(salvage.share)
         except OSError as error:  # the file itself cannot be read: what came so far is what there is
             log.error("damaged journal cannot be read file=%s error=%s", aside, error)
         return readings
@@ -532,6 +543,29 @@ class Journal:
             return None
         found = await self._call(self._store.first_after, self._reached(sink).low)
         return found[1] if found else None
+
+    @property
+    def store(self) -> Store:
+        """The file; only for work in `call`."""
+        return self._store
+
+    def alone(self) -> asyncio.Lock:
+        """Held while nothing may be committed."""
+        return self._lock
+
+    def touch(self, sink: str) -> None:
+        """The state of `sink` has changed."""
+        self._touch(sink)
+
+    async def grown(self) -> None:
+        """Rows were added beside the commits, with the lock held."""
+        self.top = self._store.last_id
+        async with self._grown:
+            self._grown.notify_all()
+
+    async def call(self, work: Callable[..., T], *arguments: object) -> T:
+        """Run `work` in the journal's thread."""
+        return await self._call(work, *arguments)
 
     async def side(self, blob: int) -> Side:
         """What is kept beside the lines of one row."""

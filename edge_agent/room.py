@@ -143,8 +143,9 @@ class Room:
         readings, span = sum(side.readings), last.id - after
         times = [entry.line.time for entry in found.kept] or [last.last_ms]
         values = (last.id, readings, min(times), last.last_ms, last.committed_ms, last.boot, pack_side(side), body)
+        marks = {name: mark for name, _, mark in self._ledger.sinks()}
         with self._db:
-            self._ledger.add(_counts(found, after, last.id, states))
+            self._ledger.add(_counts(found, after, last.id, states, marks))
             self._db.execute("DELETE FROM blobs WHERE id > ? AND id <= ?", (after, last.id))
             crc = checksum(last.id, readings, span, body)
             self._db.execute("INSERT INTO blobs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", (*values, span, crc))
@@ -181,25 +182,27 @@ def _entries(row: _Old) -> list[Entry]:
     return [Entry(line, mono) for line, mono in zip(lines, monos, strict=False)]
 
 
-def _counts(found: Thinned, after: int, upto: int, states: Mapping[str, SinkState]) -> Counter[Key]:
+def _counts(
+    found: Thinned, after: int, upto: int, states: Mapping[str, SinkState], marks: Mapping[str, int]
+) -> Counter[Key]:
     """What the ledger must learn: what went, what that was for each sink, and the markers that came."""
     counts: Counter[Key] = Counter()
     for (hour, device, measurement), n in found.gone.items():
         counts[hour, device, "thinned"] += n
         for name, state in states.items():
-            if (fate := _fate(state, measurement, after, upto)) is not None:
+            if (fate := _fate(state, measurement, after, upto, marks.get(name, 0))) is not None:
                 counts[hour, device, f"{fate}:{name}"] += n
     for (hour, device), n in found.markers.items():
         for word in ("expected", "read", "stored"):
             counts[hour, device, word] += n
         for name, state in states.items():
-            _leave_out(counts, (hour, device, name), n, _fate(state, GAP, after, upto))
+            _leave_out(counts, (hour, device, name), n, _fate(state, GAP, after, upto, marks.get(name, 0)))
     return counts
 
 
-def _fate(state: SinkState, measurement: str, after: int, upto: int) -> str | None:
+def _fate(state: SinkState, measurement: str, after: int, upto: int, mark: int) -> str | None:
     """What a reading that went is counted as at a sink; None: it was counted when it was delivered."""
-    if upto <= state.cursor.low:
+    if upto <= mark:
         return None
     if state.only and measurement not in state.only:
         return "excluded"

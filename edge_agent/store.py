@@ -14,6 +14,7 @@ import sqlite3
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -202,14 +203,22 @@ class Store:
 
     def end_salvage(self) -> tuple[int, int]:
         """All is back; (first, last) sequence numbers that came: what is between `last` and the floor never was."""
+        query = "SELECT id - coalesce(span, readings), id, span - readings FROM blobs WHERE id <= ? ORDER BY id"
+        first = reached = None
         with self._db:
-            first = self._one("SELECT id - coalesce(span, readings) FROM blobs WHERE id <= ? ORDER BY id", self.floor)
-            last = self._one("SELECT max(id) FROM blobs WHERE id <= ?", self.floor)
-            kept = self._one("SELECT sum(readings) FROM blobs WHERE id <= ?", self.floor)
-            span = (self.floor if first is None else first, last or 0)
             self._db.execute("DELETE FROM holes WHERE upto <= ?", (self.floor,))
-            self.holes.note(self.floor - 1, self.floor, self.floor - span[0] - (kept or 0))
+            for after, id_, thinned in self._db.execute(query, (self.floor,)).fetchall():
+                if reached is None:
+                    first = after
+                elif after > reached:
+                    self.holes.note(reached, after, after - reached)
+                if thinned:
+                    self.holes.note(after, id_, thinned)
+                reached = id_
+            if reached is not None:
+                self.holes.note(reached, self.floor, self.floor - reached)
             self._db.execute("DELETE FROM meta WHERE key IN ('salvaging', 'floor')")
+        span = (self.floor if first is None else first, reached or 0)
         self.holes.read()
         self._salvage_goes_on()
         return span
@@ -294,6 +303,24 @@ class Store:
         # A commit whose sync failed may be there all the same after the file was opened anew: it is this one.
         self._db.execute("DELETE FROM blobs WHERE id > ?", (self.last_id,))
         self._put_row(stored, (min(times), max(*times, self.last_ms)), side, pack(text))
+
+    def put_row(self, readings: int, span_ms: tuple[int, int], side: Side, body: bytes) -> None:
+        """Within `transaction`: one more row."""
+        self._db.execute("DELETE FROM blobs WHERE id > ?", (self.last_id,))
+        self._put_row(readings, (span_ms[0], max(span_ms[1], self.last_ms)), side, body)
+        self.last_id += readings
+
+    def transaction(self) -> sqlite3.Connection:
+        """All or nothing of what the block does; after an error, `last_id` is as the file has it."""
+        return self._db
+
+    def select(self, query: str, *values: object) -> list[Any]:
+        """Rows of a question."""
+        return self._db.execute(query, values).fetchall()
+
+    def delete_refused(self, ids: Sequence[int]) -> None:
+        """Within `transaction`: they are no longer kept."""
+        self._db.executemany("DELETE FROM quarantine WHERE id = ?", [(id_,) for id_ in ids])
 
     def _put_row(self, readings: int, span_ms: tuple[int, int], side: Side, body: bytes) -> None:
         id_, now = self.last_id + readings, _now_ms()

@@ -1,0 +1,206 @@
+"""`edge journal repair|import|resend|quarantine release|drop`: what changes the journal.
+
+The running agent is asked to do it, with the maintenance lock; without one it is done here, with the state folder
+locked.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gzip
+import sqlite3
+import zlib
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, TypeVar, cast
+
+import msgspec
+
+from edge_agent import journal_file, journal_tools, redo
+from edge_agent.client import Failed, NotAllowed, NotRunning, ask
+from edge_agent.commands import Wrong, asked, loaded, print_json, wrong
+from edge_agent.config import Config
+from edge_agent.config_commands import add_lock_options, maintaining
+from edge_agent.journal import Journal
+from edge_agent.journal_routes import Pick, Resend
+from edge_agent.journal_tools import file_of, reading, showing, span_of
+from edge_agent.maintain import Maintenance
+from edge_agent.text import Text
+
+if TYPE_CHECKING:
+    Group = argparse._SubParsersAction[argparse.ArgumentParser]
+
+Add = Callable[..., argparse.ArgumentParser]
+Work = Callable[[Journal], Awaitable[object]]
+T = TypeVar("T")
+
+
+class _Order(msgspec.Struct, frozen=True):
+    """What is asked of a running agent, and what does the same without one."""
+
+    path: str
+    """Below /journal."""
+    body: bytes
+    work: Work
+
+
+LINES = 2000
+"""Lines of one import request."""
+GZIP = b"\x1f\x8b"
+
+
+def add_parsers(group: Group, text: Text, add: Add, asks: Add) -> None:
+    """The sub-commands of `edge journal` that are not `stat`."""
+    asks(add(group, "verify", text, of="journal."), text, journal_tools.verify)
+    asks(add(group, "repair", text, of="journal."), text, repair)
+    out = asks(add(group, "export", text, of="journal."), text, journal_tools.export)
+    out.add_argument("--since", default="24h", metavar="T", help=text("help.since"))
+    out.add_argument("--to", type=Path, required=True, metavar="FILE.lp.gz", help=text("help.journal.to_file"))
+    out.add_argument("--until", metavar="T", help=text("help.journal.until"))
+    back = asks(add(group, "import", text, of="journal."), text, import_)
+    back.add_argument("file", type=Path, metavar="FILE", help=text("help.journal.file"))
+    add_lock_options(back, text)
+    again = asks(add(group, "resend", text, of="journal."), text, resend)
+    again.add_argument("--sink", required=True, metavar="ID", help=text("help.journal.sink"))
+    again.add_argument("--from", dest="since", required=True, metavar="T", help=text("help.since"))
+    again.add_argument("--to", dest="until", metavar="T", help=text("help.journal.until"))
+    add_lock_options(again, text)
+    _quarantine(add(group, "quarantine", text, of="journal."), text, add, asks)
+
+
+def _quarantine(parser: argparse.ArgumentParser, text: Text, add: Add, asks: Add) -> None:
+    group = parser.add_subparsers(metavar=text("help.command"), required=True)
+    listed = asks(add(group, "list", text, of="journal.quarantine."), text, journal_tools.quarantined)
+    listed.add_argument("--sink", metavar="ID", help=text("help.journal.sink"))
+    for name, command in (("release", release), ("drop", drop)):
+        changes = asks(add(group, name, text, of="journal.quarantine."), text, command)
+        changes.add_argument("--sink", required=True, metavar="ID", help=text("help.journal.sink"))
+        changes.add_argument("id", nargs="*", type=int, metavar="N", help=text("help.journal.ids"))
+        add_lock_options(changes, text)
+
+
+def repair(arguments: argparse.Namespace) -> int:
+    """`edge journal repair`: bring what can be read into a new file; only while no agent runs. 1: readings are lost."""
+    config, text = loaded(arguments)
+    before = reading(config, text, lambda: journal_file.verify(file_of(config), lambda _: None))
+    if not before.is_sound:
+        with showing(text("journal.repairing")) as seen:
+            _alone(config, text, lambda journal: journal.repair(seen))
+    after = reading(config, text, lambda: journal_file.verify(file_of(config), lambda _: None))
+    if arguments.json:
+        print_json(after)
+    else:
+        said = "nothing_to_repair" if before.is_sound else "repaired"
+        print(text(f"journal.{said}", readings=after.readings, folder=str(config.state)))
+    return 0 if after.is_sound else 1
+
+
+def import_(arguments: argparse.Namespace) -> int:
+    """`edge journal import`: put exported lines in; every sink gets them. 1: some lines were not understood."""
+    config, text = loaded(arguments)
+    total = redo.Imported(0, 0, 0)
+    try:
+        size = arguments.file.stat().st_size
+        with _source(arguments.file) as (raw, lines), showing(text("journal.importing")) as seen:
+            while portion := b"".join(islice(lines, LINES)):
+                done = _import(arguments, config, text, portion)
+                total = redo.Imported(
+                    total.lines + done.lines, total.readings + done.readings, total.refused + done.refused
+                )
+                seen(raw.tell() / max(1, size))
+    except (OSError, EOFError, zlib.error) as error:
+        raise Wrong(f"{arguments.file}: {error}") from None
+    if arguments.json:
+        print_json(total)
+    else:
+        print(text("journal.imported", lines=total.lines, readings=total.readings, refused=total.refused))
+    return 1 if total.refused else 0
+
+
+@contextmanager
+def _source(file: Path) -> Iterator[tuple[IO[bytes], Iterator[bytes]]]:
+    """The file, and its lines: gzip or plain."""
+    with file.open("rb") as raw:
+        packed = raw.read(2) == GZIP
+        raw.seek(0)
+        yield raw, iter(cast(IO[bytes], gzip.GzipFile(fileobj=raw)) if packed else raw)
+
+
+def _import(arguments: argparse.Namespace, config: Config, text: Text, portion: bytes) -> redo.Imported:
+    lines = portion.decode("utf-8", "replace")
+    return _change(
+        arguments, config, text, _Order("import", portion, lambda j: redo.put_lines(j, lines)), redo.Imported
+    )
+
+
+def resend(arguments: argparse.Namespace) -> int:
+    """`edge journal resend`: after a server lost its database."""
+    config, text = loaded(arguments)
+    sink, (since, until) = arguments.sink, span_of(arguments, text)
+    body = msgspec.json.encode(Resend(sink, since, until))
+    order = _Order("resend", body, lambda j: redo.resend(j, sink, since, until))
+    found = _change(arguments, config, text, order, redo.Resent)
+    if arguments.json:
+        print_json(found)
+    else:
+        print(text("journal.resent", sink=sink, readings=found.readings))
+    return 0
+
+
+def release(arguments: argparse.Namespace) -> int:
+    """`edge journal quarantine release`: let refused readings go once more."""
+    return _pick(arguments, "release", redo.release)
+
+
+def drop(arguments: argparse.Namespace) -> int:
+    """`edge journal quarantine drop`: forget refused readings."""
+    return _pick(arguments, "drop", redo.drop)
+
+
+def _pick(
+    arguments: argparse.Namespace, step: str, work: Callable[[Journal, str, list[int]], Awaitable[redo.Handled]]
+) -> int:
+    config, text = loaded(arguments)
+    body = msgspec.json.encode(Pick(arguments.sink, arguments.id))
+    order = _Order(step, body, lambda j: work(j, arguments.sink, arguments.id))
+    found = _change(arguments, config, text, order, redo.Handled)
+    if arguments.json:
+        print_json(found)
+    else:
+        print(text("journal.released" if step == "release" else "journal.dropped", count=found.done, later=found.later))
+    return 1 if found.later else 0
+
+
+# --- who does it ------------------------------------------------------------------------------------------------------
+
+
+def _change(arguments: argparse.Namespace, config: Config, text: Text, order: _Order, answer: type[T]) -> T:
+    """Let the agent do it, or without one do it here."""
+    try:
+        ask(config.control, "/maintain", Maintenance)
+    except NotRunning:
+        return cast(T, _alone(config, text, order.work))
+    except (NotAllowed, Failed) as error:
+        raise wrong(error, config, text) from None
+    with maintaining(arguments, config, text) as token:
+        return asked(config, text, f"/journal/{order.path}", answer, method="POST", body=order.body, token=token)
+
+
+def _alone(config: Config, text: Text, work: Work) -> object:
+    from edge_agent.app import CannotStart, journal_alone
+
+    async def run() -> object:
+        async with journal_alone(config) as journal:
+            return await work(journal)
+
+    try:
+        return asyncio.run(run())
+    except CannotStart as reason:
+        raise Wrong(text(f"run.{reason.what}", **reason.facts)) from None
+    except redo.NoSuchSink as error:
+        raise Wrong(text("journal.no_sink", sink=str(error))) from None
+    except (sqlite3.Error, OSError) as error:
+        raise Wrong(text("journal.tool_failed", error=str(error))) from None

@@ -1,0 +1,86 @@
+"""The journal tools over the control socket: each needs the maintenance lock and leaves an audit line."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, TypeVar
+
+import msgspec
+from aiohttp import web
+
+from edge_agent import redo
+from edge_agent.changes import Refusal, holder
+
+if TYPE_CHECKING:
+    from edge_agent.app import App
+
+
+T = TypeVar("T")
+
+
+class Resend(msgspec.Struct, frozen=True):
+    """POST /journal/resend: milliseconds since 1970, both ends included."""
+
+    sink: str
+    from_ms: int
+    to_ms: int
+
+
+class Pick(msgspec.Struct, frozen=True):
+    """POST /journal/release and /journal/drop; no ids: all of the sink."""
+
+    sink: str
+    ids: list[int] = []
+
+
+def routes(app: App) -> list[web.RouteDef]:
+    """What the tools ask of a running agent."""
+
+    async def of_resend(request: web.Request) -> web.Response:
+        ask = await _asked(request, Resend)
+        return await _done(app, request, ask.sink, lambda: redo.resend(app.journal, ask.sink, ask.from_ms, ask.to_ms))
+
+    async def of_release(request: web.Request) -> web.Response:
+        ask = await _asked(request, Pick)
+        return await _done(app, request, ask.sink, lambda: redo.release(app.journal, ask.sink, ask.ids))
+
+    async def of_drop(request: web.Request) -> web.Response:
+        ask = await _asked(request, Pick)
+        return await _done(app, request, ask.sink, lambda: redo.drop(app.journal, ask.sink, ask.ids))
+
+    async def of_import(request: web.Request) -> web.Response:
+        text = (await request.read()).decode("utf-8", "replace")
+        return await _done(app, request, "", lambda: redo.put_lines(app.journal, text))
+
+    return [
+        web.post("/journal/resend", of_resend),
+        web.post("/journal/release", of_release),
+        web.post("/journal/drop", of_drop),
+        web.post("/journal/import", of_import),
+    ]
+
+
+async def _asked(request: web.Request, kind: type[T]) -> T:
+    try:
+        return msgspec.json.decode(await request.read(), type=kind)
+    except msgspec.MsgspecError as error:
+        raise web.HTTPBadRequest(text=str(error)) from None
+
+
+async def _done(app: App, request: web.Request, sink: str, work: Callable[[], Awaitable[object]]) -> web.Response:
+    by = holder(app, request)
+    path = request.path.rsplit("/", 1)[-1]
+    try:
+        found = await work()
+    except redo.NoSuchSink:
+        raise _refused("no_sink", app.text("journal.no_sink", sink=sink)) from None
+    except sqlite3.Error as error:
+        raise _refused("failed", app.text("journal.tool_failed", error=str(error))) from None
+    app.audit.note(by.name, by.user, f"journal {path}", sink)
+    return web.Response(body=msgspec.json.encode(found), content_type="application/json")
+
+
+def _refused(what: str, sentence: str) -> web.HTTPException:
+    refusal = msgspec.json.encode(Refusal(what, sentence)).decode()
+    return web.HTTPConflict(text=refusal, content_type="application/json")

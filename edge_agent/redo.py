@@ -1,0 +1,253 @@
+"""What a technician may do to the journal: send a stretch again, let refused readings go again, put lines in.
+
+Works on a journal that runs (`journal_routes.py`) and on one that does not (`journal_tools.py`). The ledger stays
+exact: what is sent a second time was counted the first time; what is released leaves the quarantine's count.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+
+import msgspec
+
+from edge_agent.body import pack
+from edge_agent.cursor import Cursor
+from edge_agent.journal import Journal
+from edge_agent.ledger import Key, Side, SinkState, Tally, counted, unpack_side
+from edge_agent.lines import Line, parse
+from edge_agent.store import Store
+
+
+class NoSuchSink(Exception):
+    """The configuration has no sink of this name."""
+
+
+class Resent(msgspec.Struct, frozen=True):
+    """What goes out again."""
+
+    sink: str
+    readings: int
+    rows: int
+
+
+class Imported(msgspec.Struct, frozen=True):
+    """What was put in."""
+
+    lines: int
+    readings: int
+    refused: int
+    """Lines that are not of this journal's form."""
+
+
+class Refusal(msgspec.Struct, frozen=True):
+    """One reading that a sink refused."""
+
+    id: int
+    sink: str
+    at_ms: int
+    device: str
+    line: str
+    words: str
+
+
+class Handled(msgspec.Struct, frozen=True):
+    """What became of refused readings."""
+
+    done: int
+    later: int
+    """Not yet counted by the ledger: to be tried again when the sink has what came before."""
+
+
+# --- sending again ----------------------------------------------------------------------------------------------------
+
+
+async def resend(journal: Journal, sink: str, from_ms: int, to_ms: int) -> Resent:
+    """Let the rows with readings of [from, to] go to `sink` again. Raises NoSuchSink, sqlite3.Error."""
+    state = _state(journal, sink)
+    await journal.flush()
+    async with journal.alone():
+        rows = await journal.call(_rows_of, journal.store, from_ms, to_ms)
+        settled = [row for row in rows if _has(state.cursor, row[1])]
+        for side in await journal.call(_sides, journal.store, [row[1] for row in settled]):
+            _uncount(state, side)
+        for after, upto, _ in settled:
+            unsettle(state.cursor, after, upto)
+        journal.touch(sink)
+    await journal.flush()
+    return Resent(sink, sum(readings for _, _, readings in settled), len(settled))
+
+
+def _state(journal: Journal, sink: str) -> SinkState:
+    if sink not in journal.states:
+        raise NoSuchSink(sink)
+    return journal.states[sink]
+
+
+def _rows_of(store: Store, from_ms: int, to_ms: int) -> list[tuple[int, int, int]]:
+    query = (
+        "SELECT id - coalesce(span, readings), id, readings FROM blobs WHERE last_ms >= ? AND first_ms <= ? ORDER BY id"
+    )
+    return list(store.select(query, from_ms, to_ms))
+
+
+def _sides(store: Store, ids: Iterable[int]) -> list[Side]:
+    return [unpack_side(side) for id_ in ids for (side,) in store.select("SELECT side FROM blobs WHERE id = ?", id_)]
+
+
+def _has(cursor: Cursor, id_: int) -> bool:
+    return id_ <= cursor.low or any(after < id_ <= upto for after, upto in cursor.ranges)
+
+
+def _uncount(state: SinkState, side: Side) -> None:
+    """The counter of the sink will be raised again; the ledger's was, for good."""
+    for tally in side.tallies:
+        if state.only and tally.measurement not in state.only:
+            state.excluded -= tally.stored
+        else:
+            state.delivered -= tally.stored
+
+
+def unsettle(cursor: Cursor, after: int, upto: int) -> None:
+    """Take (after, upto] out of what is settled."""
+    settled = [(0, cursor.low), *cursor.ranges] if cursor.low else list(cursor.ranges)
+    left = [part for a, b in settled for part in ((a, min(b, after)), (max(a, upto), b)) if part[0] < part[1]]
+    cursor.low, cursor.ranges = 0, []
+    for a, b in left:
+        cursor.settle(a, b)
+
+
+# --- putting lines in -------------------------------------------------------------------------------------------------
+
+
+async def put_lines(journal: Journal, text: str) -> Imported:
+    """Put lines as `edge journal export` writes them into the journal; every sink gets them. Raises sqlite3.Error."""
+    lines, refused = readable(text)
+    if lines:
+        await journal.flush()
+        async with journal.alone():
+            await journal.call(_append, journal.store, lines, Counter[Key]())
+            await journal.grown()
+    return Imported(len(lines), sum(len(line.fields) for line in lines), refused)
+
+
+def readable(text: str) -> tuple[list[Line], int]:
+    """The lines that the journal can take, times in milliseconds; how many it cannot."""
+    lines: list[Line] = []
+    refused = 0
+    for raw in text.splitlines():
+        if not raw.strip() or raw.startswith("#"):
+            continue
+        try:
+            (line,) = parse(raw)
+            _ = line.device
+            lines.append(msgspec.structs.replace(line, time=_ms(line.time)))
+        except (ValueError, StopIteration):
+            refused += 1
+    return [line for line in lines if line.fields], refused
+
+
+def _ms(time: int) -> int:
+    """Nanoseconds, as exported, or milliseconds."""
+    return time // 1_000_000 if abs(time) >= 10**16 else time
+
+
+def _append(store: Store, lines: Sequence[Line], counts: Mapping[Key, int], released: Sequence[int] = ()) -> int:
+    """One new row; with it, what the ledger must learn, and what leaves the quarantine. Its sequence number."""
+    side = Side(counted(lines), [0] * len(lines), [len(line.fields) for line in lines])
+    times = [line.time for line in lines]
+    body = pack("".join(line.text() for line in lines))
+    before = store.last_id
+    try:
+        with store.transaction():
+            store.put_row(sum(side.readings), (min(times), max(times)), side, body)
+            store.ledger.add(counts)
+            store.delete_refused(released)
+    except sqlite3.Error:
+        store.last_id = before
+        raise
+    return store.last_id
+
+
+# --- refused readings -------------------------------------------------------------------------------------------------
+
+
+def refusals(db: sqlite3.Connection, sink: str | None) -> list[Refusal]:
+    """Those that are kept, oldest first."""
+    query = "SELECT id, sink, at_ms, device, line, words FROM quarantine WHERE ?1 IS NULL OR sink = ?1 ORDER BY id"
+    return [Refusal(*row) for row in db.execute(query, (sink,))]
+
+
+async def release(journal: Journal, sink: str, ids: Sequence[int]) -> Handled:
+    """Let refused readings go to `sink` once more, all where `ids` is empty. Raises NoSuchSink, sqlite3.Error."""
+    state = _state(journal, sink)
+    await journal.ledger(1 << 40)
+    async with journal.alone():
+        held, later = await journal.call(_counted_ones, journal.store, sink, ids)
+        if held:
+            lines = [line for _, text in held for line in parse(text)]
+            others = {name: other for name, other in journal.states.items() if name != sink}
+            counts = _moved(lines, others)
+            before = journal.store.last_id
+            top = await journal.call(_append, journal.store, lines, counts, [id_ for id_, _ in held])
+            for name, other in others.items():
+                other.cursor.settle(before, top)
+                journal.touch(name)
+            await journal.grown()
+            _fewer(state, len(held))
+            journal.touch(sink)
+    await journal.flush()
+    return Handled(len(held), later)
+
+
+async def drop(journal: Journal, sink: str, ids: Sequence[int]) -> Handled:
+    """Forget refused readings; the ledger goes on counting them as quarantined. Raises NoSuchSink, sqlite3.Error."""
+    state = _state(journal, sink)
+    await journal.ledger(1 << 40)
+    async with journal.alone():
+        held, later = await journal.call(_counted_ones, journal.store, sink, ids)
+        await journal.call(_delete, journal.store, [id_ for id_, _ in held])
+        _fewer(state, len(held))
+        journal.touch(sink)
+    await journal.flush()
+    return Handled(len(held), later)
+
+
+def _fewer(state: SinkState, n: int) -> None:
+    state.quarantined = max(0, state.quarantined - n)
+    if not state.quarantined:
+        state.words = ""
+
+
+def _counted_ones(store: Store, sink: str, ids: Sequence[int]) -> tuple[list[tuple[int, str]], int]:
+    """Id and line of those that the ledger has counted for good, and how many it has not."""
+    chosen = set(ids)
+    query = (
+        "SELECT q.id, q.line, q.blob <= s.folded FROM quarantine q JOIN sinks s ON s.id = q.sink"
+        " WHERE q.sink = ? ORDER BY q.id"
+    )
+    rows = [row for row in store.select(query, sink) if not chosen or row[0] in chosen]
+    return [(id_, line) for id_, line, is_counted in rows if is_counted], sum(not row[2] for row in rows)
+
+
+def _delete(store: Store, ids: Sequence[int]) -> None:
+    with store.transaction():
+        store.delete_refused(ids)
+
+
+def _moved(lines: Iterable[Line], others: Mapping[str, SinkState]) -> Counter[Key]:
+    """The new row counts these readings once more, and for every sink: so they are taken out here."""
+    counts: Counter[Key] = Counter()
+    for tally in counted(lines):
+        at = (tally.hour, tally.device)
+        for name in ("expected", "read", "stored", "quarantined"):
+            counts[*at, name] -= tally.stored
+        for name, state in others.items():
+            counts[*at, _word(state, tally, name)] -= tally.stored
+    return counts
+
+
+def _word(state: SinkState, tally: Tally, name: str) -> str:
+    taken = not state.only or tally.measurement in state.only
+    return f"{'delivered' if taken else 'excluded'}:{name}"
