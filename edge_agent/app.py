@@ -53,6 +53,7 @@ from edge_agent.store import Store
 from edge_agent.text import Text, texts
 from edge_agent.thin import Policy, condition
 from edge_agent.trial import Trial
+from edge_agent.uplink import Backlog
 from edge_agent.watchdog import feed, notify
 
 log = logging.getLogger("edge.app")
@@ -113,6 +114,7 @@ class App:
         self.logbook = Logbook()
         self.lock = Lock()
         self.audit = Audit(config.state)
+        self.backlog = Backlog(config.state, self._waiting)
         self.trial = Trial(config.state, lambda: self.config, self._adopt)
 
     # --- running ------------------------------------------------------------------------------------------------------
@@ -128,6 +130,7 @@ class App:
                 committing = self._group.create_task(self.journal.run(), name="journal")
                 keeping = self._group.create_task(self._habits.keep(), name="counters")
                 await self.dating.begin()
+                looking = self._group.create_task(self.backlog.run(), name="backlog")
                 dating = self._group.create_task(self.dating.run(), name="clock")
                 self._arrange()
                 watching = self._group.create_task(feed(self.progress, self._summary), name="watchdog")
@@ -137,7 +140,8 @@ class App:
                 await self._stop.wait()
                 notify("STOPPING=1")
                 await self.journal.flush()
-                for task in (watching, dating, committing, keeping, *(part.task for part in self._parts.values())):
+                own = (watching, looking, dating, committing, keeping)
+                for task in (*own, *(part.task for part in self._parts.values())):
                     task.cancel()
         finally:
             await self.journal.close()
@@ -301,6 +305,9 @@ class App:
         """Every configured sink; one whose kind is not built yet is `unavailable`."""
         running = {part.runs.id: part.runs for part in self._parts.values() if isinstance(part.runs, SinkNow)}
         return [running.get(sink.id) or SinkNow(sink.id, "", state="unavailable") for sink in self.config.sinks]
+
+    def _waiting(self) -> Mapping[str, int]:
+        return {name: self.journal.waiting(name) for name in self.journal.states}
 
     @property
     def text(self) -> Text:

@@ -59,12 +59,23 @@ def change_routes(app: App) -> list[web.RouteDef]:
         app.lock.free(request.headers.get(HEADER, ""))
         return _json(app.lock.now())
 
+    async def again(request: web.Request) -> web.Response:
+        by, name = holder(app, request), request.match_info["sink"]
+        sink = next((each for each in app.sinks() if each.id == name), None)
+        if sink is None:
+            raise web.HTTPNotFound(text=app.text("uplink.unknown", sink=name))
+        if sink.hurry:
+            sink.hurry()
+        app.audit.note(by.name, by.user, "uplink again", name)
+        return _json(app.lock.now())
+
     return [
         web.get("/maintain", of_maintain),
         web.get("/audit", of_audit),
         web.post("/maintain", take),
         web.post("/maintain/renew", renew),
         web.delete("/maintain", free),
+        web.post("/uplink/{sink}/again", again),
         *_config_routes(app),
     ]
 

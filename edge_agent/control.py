@@ -19,6 +19,7 @@ from edge_agent import bench_routes, diagnosis, journal_routes, point, report, s
 from edge_agent.changes import change_routes
 from edge_agent.status import worse
 from edge_agent.text import LANGUAGES, texts
+from edge_agent.uplink import uplinks
 
 if TYPE_CHECKING:
     from edge_agent.app import App
@@ -109,6 +110,9 @@ def _details(app: App) -> list[web.RouteDef]:
             raise web.HTTPServiceUnavailable(text=app.text("box.silent", folder=str(app.config.state)))
         return answer(box)
 
+    async def of_uplink(_: web.Request) -> web.Response:
+        return answer(await uplinks(app))
+
     async def of_report(_: web.Request) -> web.Response:
         return web.Response(body=await report.bundle(app), content_type="application/gzip")
 
@@ -122,6 +126,7 @@ def _details(app: App) -> list[web.RouteDef]:
         web.get("/point/{point:.+}", of_point),
         web.get("/trends", of_trends),
         web.get("/box", of_box),
+        web.get("/uplink", of_uplink),
         web.get("/report", of_report),
         web.get("/log", of_log),
     ]

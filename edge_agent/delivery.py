@@ -12,7 +12,7 @@ import logging
 import random
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -57,6 +57,8 @@ class SinkNow(msgspec.Struct):
     next_try: float = 0.0
     """Unix seconds."""
     last_success: float = 0.0
+    hurry: Callable[[], object] | None = None
+    """While the next attempt is waited for: make it now. None also where the server asked to be left alone."""
     dropped: int = 0
     """Readings that the server says it took and threw away, from whomever, since the agent looks."""
     dropped_why: str = ""
@@ -245,7 +247,19 @@ class Delivery:
             seconds = self._pause * random.uniform(0.8, 1.2)
         now.next_try = time.time() + seconds
         self._pause = min(2 * self._pause, LONGEST_PAUSE)
-        await asyncio.sleep(seconds)
+        await self._rest(seconds, may_hurry=down.retry_after is None)
+
+    async def _rest(self, seconds: float, *, may_hurry: bool) -> None:
+        """Sleep, unless a technician asks for an attempt now."""
+        resting = asyncio.create_task(asyncio.sleep(seconds), name=f"rest {self._sink.id}")
+        self._now.hurry = resting.cancel if may_hurry else None
+        try:
+            await asyncio.wait([resting])
+        finally:
+            resting.cancel()
+            self._now.hurry = None
+        if not resting.cancelled():
+            resting.result()
 
     def _works(self) -> None:
         now = self._now

@@ -24,7 +24,7 @@ from drivers.reading import Readings
 from edge_agent.cursor import Cursor, lane, live_lane
 from edge_agent.ledger import HOUR_MS, Side, SinkState, pack_state
 from edge_agent.room import Freed
-from edge_agent.rows import Group, Held, Row, Stat
+from edge_agent.rows import Group, Held, Quarantined, Row, Stat
 from edge_agent.salvage import Salvage
 from edge_agent.schema import is_damage
 from edge_agent.store import Store
@@ -571,6 +571,13 @@ class Journal:
         """What is kept beside the lines of one row."""
         return await self._call(self._store.side, blob)
 
+    async def refused(self, sink: str, most: int) -> list[Quarantined]:
+        """The newest readings in a sink's quarantine, newest first; none while the disk is busy or fails."""
+        asked = asyncio.ensure_future(self._call(self._store.refused, sink, most))
+        asked.add_done_callback(_heard)
+        done, _ = await asyncio.wait([asked], timeout=STAT_PATIENCE)
+        return asked.result() if done and not asked.exception() else []
+
     async def stat(self) -> Stat:
         """The journal in numbers; the last known ones while the disk is busy or fails."""
         asked = asyncio.ensure_future(self._call(self._store.stat))
@@ -612,7 +619,7 @@ def _call_back(done: Callable[[], None]) -> None:
         log.exception("acknowledgement failed")
 
 
-def _heard(asked: asyncio.Future[Stat]) -> None:
+def _heard(asked: asyncio.Future[Any]) -> None:
     """Take note of an error that nobody waits for any more."""
     if not asked.cancelled() and (error := asked.exception()):
         log.warning("journal cannot be asked error=%s", error)

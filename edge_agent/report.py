@@ -18,6 +18,7 @@ from edge_agent import diagnosis, status
 from edge_agent.config import Config
 from edge_agent.findings import Finding
 from edge_agent.redact import Redactor
+from edge_agent.uplink import uplinks
 
 if TYPE_CHECKING:
     from edge_agent.app import App
@@ -43,6 +44,7 @@ async def bundle(app: App) -> bytes:
         "points.json": app.board.points(),
         "trends.json": app.board.trends(),
         "box.json": box,
+        "uplink.json": await uplinks(app),
         "journal.json": await status.journal_stat(app),
         "ledger.json": await status.ledger(app, hour),
         "log.json": app.logbook.since(0),

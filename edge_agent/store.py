@@ -22,7 +22,7 @@ from edge_agent.body import DAMAGED, pack, unpack
 from edge_agent.ledger import Key, Ledger, Side, SinkState, Tally, merge, pack_side, tally, unpack_side
 from edge_agent.lines import Encoder, stamp_of
 from edge_agent.room import Freed, Holes, Room
-from edge_agent.rows import Group, Held, Row, Stat
+from edge_agent.rows import Group, Held, Quarantined, Row, Stat
 from edge_agent.salvage import (
     Stored,
     Tail,
@@ -347,6 +347,13 @@ class Store:
             " AND id <= (SELECT id FROM quarantine WHERE sink = ?1 ORDER BY id DESC LIMIT 1 OFFSET ?2)",
             (sink, MOST_HELD),
         )
+
+    def refused(self, sink: str, most: int) -> list[Quarantined]:
+        """The newest readings in a sink's quarantine, newest first."""
+        rows = self._db.execute(
+            "SELECT at_ms, device, line, words FROM quarantine WHERE sink = ? ORDER BY id DESC LIMIT ?", (sink, most)
+        )
+        return [Quarantined(at / 1000, device, line, words) for at, device, line, words in rows]
 
     def count_unsaved(self) -> None:
         """Put counts of groups that stored nothing straight into the ledger."""

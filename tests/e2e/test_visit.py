@@ -14,8 +14,9 @@ import pytest
 from edge_agent.client import Refused, ask
 from edge_agent.demo_servers import free_port, wait_until
 from edge_agent.findings import Findings
-from edge_agent.maintain import Done, Held
+from edge_agent.maintain import Done, Held, Maintenance
 from edge_agent.trial import ConfigNow
+from edge_agent.uplink import Uplink
 from tests.e2e.box import Agent
 from tests.e2e.test_agent import edge
 
@@ -196,5 +197,30 @@ def test_power_cut_during_a_trial(tmp_path: Path) -> None:
         assert agent.status().name == "Phường Sao Đỏ"
         found: Findings = ask(agent.folder / "state" / "control.sock", "/findings", Findings)
         assert {"config_went_back", "agent_was_killed"} <= {each.key for each in found.findings}
+    finally:
+        agent.kill()
+
+
+def test_sink_is_tried_again_when_asked(tmp_path: Path) -> None:
+    """A technician who has mended the line does not wait for the next attempt; the bar shows what waited."""
+    agent = Agent(tmp_path)
+    sink = f'sinks: [{{id: centre, influxdb: {{url: "http://127.0.0.1:{free_port()}", version: 1, database: city}}}}]\n'
+    agent.file.write_text(CONFIG.format(port=free_port()) + sink, encoding="utf-8")
+    agent.start()
+    control = agent.folder / "state" / "control.sock"
+
+    def next_try() -> float:
+        return agent.status().sinks[0].next_try_s or 0.0
+
+    try:
+        assert wait_until(lambda: next_try() > 3, 30)
+        held: Held = ask(control, "/maintain", Held, method="POST", body=b'{"name": "An"}')
+        with pytest.raises(Refused, match="nowhere"):
+            ask(control, "/uplink/nowhere/again", Maintenance, method="POST", token=held.token)
+        before = agent.status().sinks[0].next_try_s or 0.0
+        ask(control, "/uplink/centre/again", Maintenance, method="POST", token=held.token)
+        assert wait_until(lambda: next_try() > before, 5), "an attempt was made, and the next is further away"
+        uplinks: list[Uplink] = ask(control, "/uplink", list[Uplink])
+        assert uplinks[0].bar[-1] is not None
     finally:
         agent.kill()
