@@ -12,7 +12,8 @@ import pytest
 from drivers.profile import PointRule, library, read_profile
 from drivers.profile_form import Counter
 from drivers.reading import Readings, Reason, Source, Value, quantities
-from edge_agent.habits import SAVE_EVERY, Habits, rules_by_index
+from edge_agent.config import load
+from edge_agent.habits import SAVE_EVERY, Habits, rules_by_index, rules_of
 
 DUST = Source("pm-1", tuple(quantities()[f"air.{name}"] for name in ("pm1_ugm3", "pm2_5_ugm3", "pm10_ugm3")))
 RAIN = Source("met-1", tuple(quantities()[f"weather.{name}"] for name in ("rain_total_mm", "temp_c")))
@@ -138,6 +139,22 @@ def test_rules_by_index_a_second_counter() -> None:
     found = rules_by_index(PULSES, profile.rules(["keep rising"]))
     assert found[0].counter
     assert found[0].counter.total
+
+
+def test_rules_of_a_configured_device(tmp_path: Path) -> None:
+    """The variant that a device names decides whether its counter becomes a total; other sources have no rules."""
+    file = tmp_path / "agent.yaml"
+    file.write_text(
+        "site: cl-02\nstate: state\nbuses:\n  - id: line-1\n    tcp: 127.0.0.1\n    devices:\n"
+        "      - {id: met-1, profile: lufft-ws-umb, unit: 1, every: 10s, variant: keep rising}\n"
+        "      - {id: met-2, profile: lufft-ws-umb, unit: 2, every: 10s}\n",
+        encoding="utf-8",
+    )
+    config = load(file)
+    other = Source("met-2", RAIN.quantities)
+    found = [rules_of(config, source)[0].counter for source in (RAIN, other)]
+    assert [counter.total for counter in found if counter] == [True, False]
+    assert rules_of(config, DUST) == {}
 
 
 def test_configuration_read_again() -> None:
