@@ -1,9 +1,14 @@
 """WHIP and WHEP: standard clients send to a room and watch it."""
 
 import asyncio
+import json
+import os
+import shutil
+import subprocess
 from pathlib import Path
 
 import aiohttp
+import pytest
 from aiortc import AudioStreamTrack, RTCPeerConnection, RTCSessionDescription, VideoStreamTrack
 from av import VideoFrame
 
@@ -76,7 +81,7 @@ def test_whip_refusals_have_their_status(tmp_path: Path) -> None:
 def test_another_stack_sends_and_watches(tmp_path: Path) -> None:
     """aiortc's whole peer connection (full ICE, its own descriptions, real VP8 and Opus) sends in and decodes.
 
-    Debian 12's simple-whip-client cannot start: it is linked to libsoup 2, its libnice to libsoup 3.
+    Debian 12's simple-whip-client cannot take its part: it aborts, having libsoup 2 beside GStreamer's libsoup 3.
     """
 
     async def scenario() -> None:
@@ -104,3 +109,43 @@ async def dial(meeting: Live, kind: str, connection: RTCPeerConnection) -> None:
     response = await post(meeting, kind, meeting.ticket("site", kind), connection.localDescription.sdp)
     assert response.status == 201
     await connection.setRemoteDescription(RTCSessionDescription(await response.text(), "answer"))
+
+
+WERIFT = "werift@0.25.2"
+
+
+@pytest.fixture
+def werift(tmp_path: Path) -> Path:
+    """A folder with the player in it."""
+    if not (shutil.which("node") and shutil.which("npm")):
+        pytest.skip("node and npm are not installed")
+    words = ["npm", "install", "--ignore-scripts", "--no-audit", "--no-fund", "--prefix", str(tmp_path), WERIFT]
+    if subprocess.run(words, capture_output=True, timeout=120, check=False).returncode:
+        pytest.skip(f"{WERIFT} cannot be installed here")
+    shutil.copy(Path(__file__).with_name("watch.mjs"), tmp_path)
+    return tmp_path
+
+
+@pytest.mark.faults
+def test_whep_player_of_another_stack_watches(werift: Path) -> None:
+    """werift's player gets voice and picture of a page."""
+
+    async def scenario() -> None:
+        async with live(werift / "state") as meeting:
+            sender = await meeting.join("site")
+            sender.send_media()
+            words = ["node", "watch.mjs", f"{meeting.url}/whep/giao-ban", meeting.ticket("guest", "wall"), "30"]
+            player = await asyncio.create_subprocess_exec(
+                *words,
+                cwd=werift,
+                env={**os.environ, "NODE_TLS_REJECT_UNAUTHORIZED": "0"},
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.DEVNULL,
+            )
+            said, _ = await player.communicate()
+            found = json.loads(said)
+            assert found["state"] == "connected"
+            assert min(found["audio"], found["video"]) >= 50
+            await sender.drop()
+
+    asyncio.run(scenario())
