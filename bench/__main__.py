@@ -2,7 +2,7 @@
 
 import sys
 
-from bench import disk, drain, end_to_end, flat_out, meeting, meeting_relay, modbus, mqtt, start, thingsboard
+from bench import disk, drain, end_to_end, flat_out, meeting, meeting_relay, modbus, mqtt, start, thingsboard, tui
 from bench.command import main
 
 BENCHMARKS = (
@@ -13,6 +13,7 @@ BENCHMARKS = (
     disk.benchmark,
     start.benchmark,
     modbus.benchmark,
+    tui.benchmark,
     thingsboard.benchmark,
     meeting.benchmark,
     meeting_relay.benchmark,

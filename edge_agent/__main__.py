@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edge_agent.text import LANGUAGES, Text, texts
+from edge_agent.wrong import Wrong
 
 DEFAULT_CONFIG = Path("/etc/edge-agent/agent.yaml")
 Command = Callable[[argparse.Namespace], int]
@@ -32,8 +33,6 @@ def main(words: Sequence[str] | None = None) -> int:
     language = _language()
     words = sys.argv[1:] if words is None else words
     arguments = _parser(texts(language), words).parse_args(words, argparse.Namespace(language=language))
-    from edge_agent.commands import Wrong
-
     try:
         code = int(arguments.command(arguments))
         sys.stdout.flush()  # here, where a reader that went away is no fault, and not at the interpreter's end

@@ -22,16 +22,13 @@ from edge_agent.findings import Findings
 from edge_agent.show import mark, painted, shown, table, terminal_width, unit
 from edge_agent.status import VERDICTS, JournalStat, LedgerRow, SinkStatus, Status
 from edge_agent.text import Text, texts
+from edge_agent.wrong import Wrong as Wrong  # noqa: PLC0414 - many commands take it from here
 
 T = TypeVar("T")
 
 HOUR_S = 3600
 MOST_BYTES = 1000
 """What `edge status` prints at most: a second on a line of 9,600 baud."""
-
-
-class Wrong(Exception):
-    """The command cannot be carried out; the message is for the person and names what to do."""
 
 
 def check(arguments: argparse.Namespace) -> int:
