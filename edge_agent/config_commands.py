@@ -21,7 +21,7 @@ from edge_agent.commands import Wrong, asked, loaded, print_json
 from edge_agent.config import Config
 from edge_agent.maintain import Held, Maintenance
 from edge_agent.text import Text
-from edge_agent.trial import Candidate, ConfigNow
+from edge_agent.trial_now import Candidate, ConfigNow
 
 if TYPE_CHECKING:
     Group = argparse._SubParsersAction[argparse.ArgumentParser]

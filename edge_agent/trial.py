@@ -21,6 +21,7 @@ from drivers.marked import Problems
 from edge_agent import config as configuration
 from edge_agent.config import FIXED, Config, render
 from edge_agent.text import texts
+from edge_agent.trial_now import Candidate, ConfigNow
 
 log = logging.getLogger("edge.config")
 
@@ -37,37 +38,6 @@ class Note(msgspec.Struct, frozen=True):
     """Unix seconds."""
     returned: str = ""
     """Empty while it runs; then why it went back: time, restart, asked."""
-
-
-class Candidate(msgspec.Struct, frozen=True):
-    """POST /config/candidate: what the change would be."""
-
-    usable: bool
-    problems: list[str]
-    """Each as `file:line:column: path: sentence`."""
-    diff: str
-    """Unified, from the file to the candidate; empty: no difference."""
-    restart: list[str]
-    """Keys whose change needs a restart of the service: such a candidate cannot be tried."""
-    writable: bool
-    """The agent may replace the file, so a confirmation can succeed."""
-
-
-class ConfigNow(msgspec.Struct, frozen=True):
-    """GET /config."""
-
-    file: str
-    text: str
-    candidate: str | None
-    diff: str
-    trial_by: str | None
-    """Who applied the candidate that now runs; None: the file runs."""
-    left_s: float
-    """Seconds to confirm it."""
-    returned: str
-    """Why the last trial went back: time, restart, asked; empty: it did not."""
-    returned_by: str
-    returned_at: float
 
 
 class Refused(Exception):

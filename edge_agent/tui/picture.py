@@ -86,7 +86,7 @@ def _box() -> Any:
 
 
 def _config() -> Any:
-    from edge_agent.trial import ConfigNow
+    from edge_agent.trial_now import ConfigNow
 
     return ConfigNow
 

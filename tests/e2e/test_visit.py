@@ -15,7 +15,7 @@ from edge_agent.client import Refused, ask
 from edge_agent.demo_servers import free_port, wait_until
 from edge_agent.findings import Findings
 from edge_agent.maintain import Done, Held, Maintenance
-from edge_agent.trial import ConfigNow
+from edge_agent.trial_now import ConfigNow
 from edge_agent.uplink import Uplink
 from tests.e2e.box import Agent
 from tests.e2e.test_agent import edge

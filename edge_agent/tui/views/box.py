@@ -11,7 +11,7 @@ from edge_agent.tui.views.frame import Frame, away, title, unknown
 
 if TYPE_CHECKING:
     from edge_agent.machine import BoxNow, PowerNow, StorageNow
-    from edge_agent.trial import ConfigNow
+    from edge_agent.trial_now import ConfigNow
 
 HOT, WARM = 80.0, 70.0
 """Degrees Celsius: at the first a Raspberry Pi slows down."""

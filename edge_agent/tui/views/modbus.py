@@ -9,7 +9,7 @@ from edge_agent.tui.views.frame import Frame, away, title, told
 TOOLS = ("read", "watch", "scan", "line", "plan")
 """What may be typed here; writing needs its own command and its questions."""
 EXAMPLES = {
-    "read": "{bus} {unit} 3 0 2 --all-types",
+    "read": "{bus} {unit} hr 0 2 --all-types",
     "watch": "{bus}",
     "scan": "{bus}",
     "line": "{bus}",

@@ -14,7 +14,7 @@ from edge_agent.logbook import LogLine
 from edge_agent.machine import BoxNow, ClockNow, PowerNow, Service, StorageNow
 from edge_agent.maintain import Done, Maintenance
 from edge_agent.status import JournalStat, JournalStatus, SinkCursor, SinkStatus, Status
-from edge_agent.trial import ConfigNow
+from edge_agent.trial_now import ConfigNow
 from edge_agent.tui.app import Moment
 from edge_agent.tui.picture import Away, Line, MeetingPlace, Picture
 
