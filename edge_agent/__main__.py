@@ -237,6 +237,7 @@ def _journals(group: Group, text: Text, words: Sequence[str]) -> None:
 
 def _shows(parser: argparse.ArgumentParser, text: Text) -> None:
     parser.add_argument("--plain", action="store_true", help=text("help.tui.plain"))
+    parser.add_argument("--maintain", metavar="NAME", nargs="?", const="", help=text("help.tui.maintain"))
     parser.add_argument("--thin", action="store_true", help=text("help.tui.thin"))
     parser.add_argument("--language", choices=LANGUAGES, dest="speak", help=text("help.tui.language"))
 

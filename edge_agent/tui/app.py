@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import tempfile
 import time
 from collections.abc import Coroutine, Iterable, Sequence
 from contextlib import suppress
 from datetime import datetime
+from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from textual.app import App, ComposeResult, SystemCommand
@@ -16,6 +19,7 @@ from textual.widgets import Input
 
 from edge_agent.text import LANGUAGES, Text, texts
 from edge_agent.tui.driver import MeasuredDriver
+from edge_agent.tui.maintain import RENEW, Cannot, Maintain
 from edge_agent.tui.page import Bar, Page, Painter
 from edge_agent.tui.picture import Picture
 from edge_agent.tui.rows import Place, Row
@@ -81,14 +85,21 @@ class Terminal(App[None]):
         _key("c", "climb"),
         _key("r", "repeat"),
         _key("x", "stop"),
+        _key("b", "bundle"),
+        _key("S", "steal"),
+        _key("d", "candidate"),
+        _key("A", "config('apply')"),
+        _key("Y", "config('confirm')"),
+        _key("B", "config('back')"),
         _key("q,ctrl+c,ctrl+q", "leave"),
     ]
 
-    def __init__(self, picture: Picture, text: Text, painter: Painter, moment: Moment) -> None:
-        """`text`: the language to begin with."""
+    def __init__(self, picture: Picture, text: Text, painter: Painter, moment: Moment, maintain: str = "") -> None:
+        """`text`: the language to begin with; `maintain`: who wants to change things, empty: only looks."""
         super().__init__(driver_class=MeasuredDriver, ansi_color=True)
         self._picture, self._text, self._moment = picture, text, moment
         self._head, self._page, self._foot = Bar(painter), Page(painter), Bar(painter)
+        self._maintain = Maintain(picture, maintain)
         self._place = Place()
         self._trail: list[Place] = []
         self._finds: dict[str, str] = {}
@@ -114,6 +125,9 @@ class Terminal(App[None]):
         self._page.focus()
         self.run_worker(self._follow(), name="edge-ask")
         self.set_interval(1.0, self._tick)
+        if self._maintain.name:
+            self.run_worker(self._take(steal=False), name="edge-maintain")
+            self.set_interval(RENEW, self._renew)
         self.draw()
 
     def on_resize(self) -> None:
@@ -155,6 +169,7 @@ class Terminal(App[None]):
             level=self._level,
             interval=self._interval,
             paused=self._paused,
+            maintain=self._maintain.name if self._maintain.held else "",
         )
 
     def rows(self) -> list[Row]:
@@ -251,8 +266,10 @@ class Terminal(App[None]):
         self.copy_to_clipboard("\n".join(lines) + "\n")
         self.notify(self._text("tui.copied", count=len(lines)))
 
-    def action_leave(self) -> None:
+    async def action_leave(self) -> None:
         """The terminal ends; the agent goes on."""
+        with suppress(Cannot):
+            await self._maintain.free()
         self.exit(message=self._text("tui.left"))
 
     # --- commands beside the screen -----------------------------------------------------------------------------------
@@ -291,6 +308,83 @@ class Terminal(App[None]):
         if self._moment.now() - self._drawn > FASTEST:
             self.draw()
 
+    def action_bundle(self) -> None:
+        """Everything that somebody far away needs, in one file without secrets."""
+        if not self._picture.runs["report"].running:
+            self.notify(self._text("tui.bundle.begun"))
+            self.run_worker(self._bundle(), name="edge-report", exit_on_error=False)
+
+    async def _bundle(self) -> None:
+        run = self._picture.runs["report"]
+        folder = Path.cwd() if os.access(Path.cwd(), os.W_OK) else Path(tempfile.gettempdir())
+        file = folder / f"edge-report-{self._moment.wall():%Y%m%d-%H%M%S}.tar.gz"
+        code = await run.go(("report", str(file)), self._picture.file, self._moment.now, lambda: None)
+        self.notify("\n".join(run.lines), severity="error" if code == 2 else "information")
+
+    # --- changing something -------------------------------------------------------------------------------------------
+
+    async def _take(self, *, steal: bool) -> None:
+        """The lock, or who has it."""
+        try:
+            before = await self._maintain.take(steal=steal)
+        except Cannot as why:
+            self.notify(f"{why} {self._text('tui.maintain.steal')}", severity="warning", timeout=15)
+            return
+        key = "tui.maintain.stolen" if before else "tui.maintain.held"
+        self.notify(self._text(key, name=before or self._maintain.name))
+        self.draw()
+
+    async def _renew(self) -> None:
+        if self._maintain.held:
+            try:
+                await self._maintain.renew()
+            except Cannot as why:
+                self.notify(str(why), severity="warning", timeout=15)
+
+    def action_steal(self) -> None:
+        """Take the lock over from another, who is told."""
+        if self._maintain.name and not self._maintain.held:
+            self.run_worker(self._take(steal=True), name="edge-maintain")
+
+    def action_candidate(self) -> None:
+        """A line for the file with the new configuration."""
+        if self._may():
+            self._type("candidate", f"{self._picture.file}.new", self._text("tui.config.type"))
+
+    def action_config(self, step: str) -> None:
+        """Apply, confirm, or go back."""
+        if self._may():
+            self.run_worker(self._step(step), name="edge-config")
+
+    def _may(self) -> bool:
+        if not self._maintain.held:
+            self.notify(self._text("tui.read_only.how"), severity="warning")
+        return self._maintain.held
+
+    async def _propose(self, file: str) -> None:
+        try:
+            found = await self._maintain.propose(await asyncio.to_thread(Path(file).read_bytes))
+        except (Cannot, OSError) as why:
+            self.notify(str(why), severity="error", timeout=15)
+            return
+        words = found.problems or found.restart or [self._text("tui.config.ready")]
+        self.notify("\n".join(words[:5]), severity="information" if found.usable else "error", timeout=15)
+        self._changed()
+
+    async def _step(self, step: str) -> None:
+        try:
+            await self._maintain.step(step)
+        except Cannot as why:
+            self.notify(str(why), severity="error", timeout=15)
+            return
+        self.notify(self._text(f"tui.config.{step}"))
+        self._changed()
+
+    def _changed(self) -> None:
+        """Ask for the configuration at once."""
+        self._picture.config.at = None
+        self.action_go("box")
+
     # --- typing -------------------------------------------------------------------------------------------------------
 
     def action_find(self) -> None:
@@ -315,6 +409,8 @@ class Terminal(App[None]):
         """The filter stays, a tool begins; the line goes."""
         self._typed(event.input)
         words = event.value.split()
+        if self._purpose == "candidate" and words:
+            self.run_worker(self._propose(event.value.strip()), name="edge-config")
         if self._purpose == "tool" and words:
             if words[0] in modbus.TOOLS:
                 self._run("modbus", ("modbus", *words))
@@ -354,6 +450,7 @@ class Terminal(App[None]):
             ("pause", "p", self.action_pause),
             ("copy", "y", self.action_copy),
             ("language", "l", self.action_language),
+            ("bundle", "b", self.action_bundle),
             ("help", "?", self.action_help),
             ("quit", "q", self.action_leave),
         ):

@@ -115,7 +115,7 @@ class Picture:
         self.config: Known[Any] = Known("/config", _config, every=1.0)
         self.maintenance: Known[Maintenance] = Known("/maintain", lambda: Maintenance, every=2.0)
         self.audit: Known[list[Done]] = Known("/audit", lambda: list[Done], every=5.0)
-        self.runs = {"network": Run(), "modbus": Run(), "box": Run()}
+        self.runs = {"network": Run(), "modbus": Run(), "report": Run()}
         self.away: Away | None = None
         self.language = ""
         """In which the agent's own sentences are wished; empty: as it is configured."""

@@ -7,6 +7,7 @@ import io
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -14,6 +15,9 @@ from edge_agent.text import Text, texts
 from edge_agent.tui.given import Given, Reading
 from edge_agent.tui.picture import Picture
 from edge_agent.tui.terminal import Terminal, decide, given_environ, mend_locale, this_terminal
+
+if TYPE_CHECKING:
+    from edge_agent.tui.page import Painter
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -32,7 +36,15 @@ def main(arguments: argparse.Namespace) -> int:
         from edge_agent.tui import plain
 
         return plain.run(picture, text, terminal, given.zone)
-    return _full(picture, text, terminal, given.zone, thin=arguments.thin)
+    painter = _painter(terminal, thin=arguments.thin)
+    return _full(picture, text, painter, given.zone, _name(arguments.maintain))
+
+
+def _name(wished: str | None) -> str:
+    """Who maintains: as said, else as signed in; empty: only looks."""
+    if wished is None:
+        return ""
+    return wished or os.environ.get("SUDO_USER") or os.environ.get("USER") or "?"
 
 
 def _picture(given: Given, file: Path, text: Text) -> Picture:
@@ -53,11 +65,15 @@ def _prepare(*, thin: bool) -> None:
             stream.reconfigure(encoding="utf-8", errors="replace")
 
 
-def _full(picture: Picture, text: Text, terminal: Terminal, zone: str, *, thin: bool) -> int:
-    from edge_agent.tui.app import Moment
-    from edge_agent.tui.app import Terminal as Full
+def _painter(terminal: Terminal, *, thin: bool) -> Painter:
     from edge_agent.tui.page import Painter
 
-    painter = Painter(marks=terminal.marks and not thin, colour=terminal.colour)
-    Full(picture, text, painter, Moment(zone)).run(mouse=False)
+    return Painter(marks=terminal.marks and not thin, colour=terminal.colour)
+
+
+def _full(picture: Picture, text: Text, painter: Painter, zone: str, maintain: str) -> int:
+    from edge_agent.tui.app import Moment
+    from edge_agent.tui.app import Terminal as Full
+
+    Full(picture, text, painter, Moment(zone), maintain).run(mouse=False)
     return 0

@@ -121,6 +121,8 @@ def _config(picture: Picture, frame: Frame) -> list[Row]:
         found += paragraph(f"▲ {words}", frame.columns - 1, 1, "attention")
     elif not now.candidate:
         found += paragraph(text("tui.config.none"), frame.columns - 1, 1, "dim")
+    if now.candidate is not None and now.trial_by is None:
+        found += paragraph(text("tui.config.next"), frame.columns - 1, 1, "strong")
     for line in now.diff.splitlines():
         style = {"+": "good", "-": "bad", "@": "dim"}.get(line[:1], "")
         found += paragraph(line, frame.columns - 1, 1, style)

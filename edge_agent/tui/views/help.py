@@ -17,6 +17,7 @@ KEYS = (
     "tools",
     "pause",
     "copy",
+    "bundle",
     "language",
     "commands",
     "help",
@@ -34,5 +35,6 @@ def rows(picture: Picture, frame: Frame) -> list[Row]:
         *fields(pairs, frame.columns),
         row(),
         *paragraph(text(mode, name=frame.maintain), frame.columns - 1, 1),
+        *(fields([(text("tui.key.config"), text("tui.key.config.does"))], frame.columns) if frame.maintain else []),
         *paragraph(text("tui.marks"), frame.columns - 1, 1, "dim"),
     ]

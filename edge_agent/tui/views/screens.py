@@ -9,7 +9,7 @@ from edge_agent.tui.views import box, help, log, meeting, modbus, network, overv
 from edge_agent.tui.views.frame import Frame, Screen
 
 SCREENS = (
-    Screen("overview", overview.rows, ("status", "findings", "box")),
+    Screen("overview", overview.rows, ("status", "findings", "box", "config")),
     Screen("points", points.rows, ("status", "points", "trends")),
     Screen("modbus", modbus.rows, ("status",)),
     Screen("uplink", uplink.rows, ("status", "journal")),
@@ -46,6 +46,9 @@ def header(picture: Picture, frame: Frame) -> Row:
         parts.insert(2, f"/{frame.find}")
     if frame.interval > 1:
         parts.append(text("tui.slow", every=frame.interval))
+    if (now := picture.config.value) is not None and now.trial_by is not None:
+        left = max(0.0, now.left_s - (frame.now - (picture.config.at or frame.now)))
+        parts.insert(2, text("tui.head.trial", left=left))
     mode = text("tui.maintain", name=frame.maintain) if frame.maintain else text("tui.read_only")
     parts.append(f"[{mode}]")
     return _bar(parts, frame.columns)
