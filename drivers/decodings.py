@@ -19,14 +19,18 @@ from drivers.register import CODES, ORDERS, shortest_f32
 WORDS = {"u16": 1, "s16": 1, "u32": 2, "s32": 2, "f32": 2, "u64": 4, "s64": 4, "f64": 4}
 USUAL = {"u16": 1.0, "s16": 0.7, "f32": 1.0, "u32": 0.5, "s32": 0.4, "f64": 0.05, "u64": 0.05, "s64": 0.03}
 """How usual a type is among device profiles, u16 = 1."""
-USUAL_ORDER = {"ABCD": 1.0, "CDAB": 0.5, "DCBA": 0.1, "BADC": 0.05}
-USUAL_SCALE = {1.0: 1.0, 0.1: 0.8, 0.01: 0.4, 0.001: 0.1, 10.0: 0.03}
+USUAL_ORDER = {"ABCD": 1.0, "CDAB": 0.5, "DCBA": 0.1, "BADC": 0.08}
+USUAL_SCALE = {1.0: 0.9, 0.1: 1.0, 0.01: 0.4, 0.001: 0.15, 10.0: 0.03}
 BESIDE = 0.25
 """How usual it is that the value lies one address beside the one that the manual names (40001 is address 0)."""
 WITHIN = 0.6
 """The same of a later address among those asked for."""
+FITTING, LONGER = 3.0, 0.3
+"""How much likelier a value is as long as what was asked for, and one that is longer, than a shorter one."""
 UNFIT = 0.01
 """Weight of a value that the wanted unit hardly has."""
+EMPTY = 0.3
+"""Weight of a zero: it fits everything and shows nothing."""
 TINY = 0.001
 """Floats nearer to zero, yet not zero, come from a wrong order of bytes."""
 
@@ -106,8 +110,7 @@ def _at(
         run = tuple(words[each] for each in range(at, at + length) if each in words)
         if len(run) < length:
             continue
-        size = 1.0 if length <= count else 0.3  # whoever asks for one register seldom means two
-        size *= 2.0 if length == count > 1 and at == addr else 1.0
+        size = FITTING if length == count else 1.0 if length < count else LONGER
         for order in ORDERS if length > 1 else ("ABCD", "BADC"):
             raw = _raw(run, kind, order)
             if raw is None:
@@ -148,7 +151,7 @@ def _evidence(value: float, kind: str, scale: float, wanted: tuple[float, float]
     if not _possible(value, kind, wanted):
         return UNFIT
     if value == 0:
-        return 1.0  # an empty register fits everything and shows nothing
+        return EMPTY
     return likely / max(_chance(kind, scale, wanted), 1e-4)
 
 
@@ -168,7 +171,7 @@ def _shortness(value: float, kind: str) -> float:
     """Floats of devices often have few digits, random bits hardly ever."""
     digits = len(format(abs(value), ".9g").replace(".", "").strip("0").split("e")[0])
     if kind == "f32" and not _pattern(abs(value)) & 0xFFFF:
-        return 5.0 if digits < 3 else 1.0  # the second register is empty: that makes few digits by itself
+        return 5.0 if digits < 3 else 0.2  # the second register is empty: that makes few digits by itself
     return {0: 1.0, 1: 100.0, 2: 100.0, 3: 100.0, 4: 50.0, 5: 10.0, 6: 2.0}.get(digits, 1.0)
 
 
@@ -177,7 +180,7 @@ def _chance(kind: str, scale: float, wanted: tuple[float, float]) -> float:
     low, high = wanted
     if kind in ("f32", "f64"):
         return _patterns(low, high) / 2.0**32
-    least, most = (0.0, 65535.0) if kind == "u16" else (-32768.0, 32767.0) if kind == "s16" else (low, high)
+    least, most = {"u16": (0.0, 65535.0), "s16": (-32768.0, 32767.0)}.get(kind, (-math.inf, math.inf))
     low, high = max(low / scale, least), min(high / scale, most)
     even = min((high - low + 1) / 65536, 1.0)
     # Small numbers stand in registers far more often than chance would put them there, in wide ones above all.
