@@ -1,4 +1,4 @@
-"""What the requests of a bus cost, told beforehand: the blocks of each device, their time on the line and the load.
+"""What the requests of a bus cost, by its configuration or as learned: blocks, their time on the line, the load.
 
 Beside it the same by the way of most programs, one request for each register. No I/O.
 """
@@ -12,6 +12,7 @@ import msgspec
 from drivers.profile import Profile
 from drivers.register import BIT_FUNCTIONS, Block, Line, Register, cost, plan, serial_line, tcp_line
 from drivers.settings import Bus, Device
+from drivers.unit import Unit
 
 
 class PlannedBlock(msgspec.Struct, frozen=True):
@@ -38,6 +39,9 @@ class PlannedDevice(msgspec.Struct, frozen=True):
     blocks: list[PlannedBlock]
     ms: float
     """The line's time for one poll."""
+    request_ms: float
+    """What a request to it costs beside its registers, the device's turnaround included."""
+    register_ms: float
     singles: int
     """Requests that one for each register would take."""
     singles_ms: float
@@ -50,9 +54,8 @@ class PlannedBus(msgspec.Struct, frozen=True):
     where: str
     line: str
     """`9600 8N1`, or `tcp`."""
-    request_ms: float
-    """What a request costs beside its registers, the device's turnaround included."""
-    register_ms: float
+    measured: bool
+    """Costs are those that the running agent has learned from the devices' answers; else by the configuration."""
     devices: list[PlannedDevice]
     load_pct: float
     """Part of the line's time that polling takes while all is well."""
@@ -65,25 +68,39 @@ def line_of(bus: Bus) -> Line:
     return serial_line(bus.baud, bus.framing, **known) if bus.is_serial else tcp_line(*known.values())
 
 
-def planned(bus: Bus, profiles: Mapping[str, Profile], line: Line | None = None) -> PlannedBus:
-    """The plan of one bus; `line` where its costs are known better. Raises profile.UnknownVariant."""
-    line = line or line_of(bus)
-    devices = [_device(device, profiles[device.profile], line) for device in bus.devices]
+def planned(bus: Bus, profiles: Mapping[str, Profile]) -> PlannedBus:
+    """The plan of one bus by its configuration alone. Raises profile.UnknownVariant."""
+    line = line_of(bus)
+    devices = []
+    for device in bus.devices:
+        profile = profiles[device.profile]
+        registers = profile.points(device.variant)
+        blocks = plan(registers, line, profile.request_limits())
+        devices.append(_device(device, registers, blocks, line))
+    return _bus(bus, devices, measured=False)
+
+
+def running(bus: Bus, units: Iterable[Unit]) -> PlannedBus:
+    """The plan as the units are polled now: blocks split where a device refused them, costs as learned."""
+    devices = [
+        _device(unit.device, unit.map.registers, [step.block for step in unit.map.steps], unit.costs) for unit in units
+    ]
+    return _bus(bus, devices, measured=True)
+
+
+def _bus(bus: Bus, devices: list[PlannedDevice], *, measured: bool) -> PlannedBus:
     return PlannedBus(
         bus=bus.id,
         where=bus.where,
         line=f"{bus.baud} {bus.framing}" if bus.is_serial else f"tcp ({bus.framer})",
-        request_ms=_ms(line.request),
-        register_ms=_ms(line.register),
+        measured=measured,
         devices=devices,
         load_pct=_load((each.ms, each.every_s) for each in devices),
         singles_load_pct=_load((each.singles_ms, each.every_s) for each in devices),
     )
 
 
-def _device(device: Device, profile: Profile, line: Line) -> PlannedDevice:
-    registers = profile.points(device.variant)
-    blocks = plan(registers, line, profile.request_limits())
+def _device(device: Device, registers: Sequence[Register], blocks: Sequence[Block], line: Line) -> PlannedDevice:
     singles = one_each(registers)
     return PlannedDevice(
         device=device.id,
@@ -92,6 +109,8 @@ def _device(device: Device, profile: Profile, line: Line) -> PlannedDevice:
         every_s=device.every,
         blocks=[_block(block, line) for block in blocks],
         ms=_ms(cost(blocks, line)),
+        request_ms=_ms(line.request),
+        register_ms=_ms(line.register),
         singles=len(singles),
         singles_ms=_ms(cost(singles, line)),
     )

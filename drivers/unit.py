@@ -20,6 +20,7 @@ from drivers.identity import Identification
 from drivers.profile import Profile
 from drivers.quarantine import ENOUGH, LONGEST, Cause, Quarantine
 from drivers.reading import Readings, Reason
+from drivers.register import Line
 from drivers.regmap import RegisterMap, Step
 from drivers.settings import Bus, Device
 from drivers.turnaround import Turnaround
@@ -119,6 +120,11 @@ class Unit:
         self.map.arrange(self._turnaround.line, self._limits)
         self.order = list(self.map.steps)
         """The steps as they are asked: one that got no answer comes last the next time."""
+
+    @property
+    def costs(self) -> Line:
+        """What a request to it costs, as last planned for: assumed at first, then learned from its answers."""
+        return self._turnaround.line
 
     def patience(self, step: Step, most: float = float("inf")) -> float:
         """Seconds to wait for an answer: learned, within the bus's time-out, and within `most` unless it was slower.

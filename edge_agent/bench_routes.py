@@ -1,6 +1,6 @@
 """The Modbus tools on the control socket; `edge modbus` and the terminal ask here. Long answers are lines of JSON.
 
-GET /modbus/scan, /modbus/read, /modbus/watch, /modbus/line, each with ?bus=NAME. A line is `{"type": ...}`; an empty
+GET /modbus/scan, /read, /watch, /line and /plan, each with ?bus=NAME. A line is `{"type": ...}`; an empty
 one only says that the work goes on. Work ends as soon as whoever asked has gone away.
 """
 
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from aiohttp import web
 
-from drivers import line_test, peek, scan
+from drivers import bus_plan, line_test, peek, scan
 from drivers.decodings import UnknownUnit, decodings
 from drivers.frame_words import Interpreter, Seen
 from drivers.frames import Request
@@ -72,7 +72,11 @@ def routes(app: App) -> list[web.RouteDef]:
         place = place_of(app, request.query.get("bus", ""))
         return await stream(request, place, _watch(place))
 
-    handlers = {"read": of_read, "scan": of_scan, "line": of_line, "watch": of_watch}
+    async def of_plan(request: web.Request) -> web.StreamResponse:
+        place = place_of(app, request.query.get("bus", ""))
+        return _json(bus_plan.running(place.told, place.bus.units()))
+
+    handlers = {"plan": of_plan, "read": of_read, "scan": of_scan, "line": of_line, "watch": of_watch}
     return [web.get(f"/modbus/{name}", handler) for name, handler in handlers.items()]
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from typing import TYPE_CHECKING
+from urllib.parse import urlencode
 
 from drivers import line_test
 from drivers.bus_plan import PlannedBus, planned
@@ -17,6 +18,7 @@ from edge_agent import bench_commands as bench
 from edge_agent import modbus_show as show
 from edge_agent import write_commands
 from edge_agent.bench_ask import bus_of
+from edge_agent.client import Failed, NotAllowed, NotRunning, ask
 from edge_agent.commands import Wrong, loaded, print_json
 from edge_agent.config import Config
 from edge_agent.config_commands import add_lock_options
@@ -80,7 +82,10 @@ def _write_options(parser: Parser, text: Text) -> None:
 
 
 def plan(arguments: argparse.Namespace) -> int:
-    """`edge modbus plan [BUS]`: what polling costs, from the configuration alone. 1 where a line has too much to do."""
+    """`edge modbus plan [BUS]`: what polling costs; 1 where a line has too much to do.
+
+    With the costs that the running agent has learned, else from the configuration alone.
+    """
     config, text = loaded(arguments)
     buses = [bus_of(config, arguments.bus, text)] if arguments.bus else config.buses
     if not buses:
@@ -94,4 +99,8 @@ def plan(arguments: argparse.Namespace) -> int:
 
 
 def _planned(bus: Bus, config: Config) -> PlannedBus:
-    return planned(bus, {device.profile: config.used_profiles[device.profile] for device in bus.devices})
+    try:
+        found: PlannedBus = ask(config.control, f"/modbus/plan?{urlencode({'bus': bus.id})}", PlannedBus)
+    except (NotRunning, NotAllowed, Failed):
+        return planned(bus, {device.profile: config.used_profiles[device.profile] for device in bus.devices})
+    return found

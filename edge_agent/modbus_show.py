@@ -13,20 +13,28 @@ FULL = 80.0
 def plan(bus: PlannedBus, text: Text) -> str:
     """One bus: a line for itself, a table of its requests, and the load against one request for each register."""
     lines = [text("modbus.plan.bus", bus=bus.bus, where=bus.where, line=bus.line)]
-    costs = {"request": text.number(bus.request_ms, 1), "register": text.number(bus.register_ms, 3)}
-    lines.append("  " + text("modbus.plan.costs", **costs))
+    lines.append("  " + text("modbus.plan.measured" if bus.measured else "modbus.plan.assumed"))
     if not bus.devices:
         return "\n".join([*lines, "  " + text("modbus.plan.no_devices")])
-    head = [text(f"modbus.plan.{name}") for name in ("device", "unit", "every", "request", "registers", "wanted", "ms")]
+    names = ("device", "unit", "every", "request", "registers", "wanted", "ms", "costs")
+    head = [text(f"modbus.plan.{name}") for name in names]
     rows = [row for device in bus.devices for row in _rows(device, text)]
-    lines += ["  " + line for line in table(head, rows, right=(1, 2, 4, 5, 6)).splitlines()]
+    lines += ["  " + line for line in table(head, rows, right=(1, 2, 4, 5, 6, 7)).splitlines()]
     return "\n".join([*lines, *("  " + line for line in _loads(bus, text))])
 
 
 def _rows(device: PlannedDevice, text: Text) -> list[list[str]]:
     first = [device.device, str(device.unit), f"{text.number(device.every_s)} s"]
+    costs = f"{text.number(device.request_ms, 1)} + {text.number(device.register_ms, 2)}"
     return [
-        [*(first if i == 0 else ["", "", ""]), request(block), str(block.count), str(block.wanted), _ms(block.ms, text)]
+        [
+            *(first if i == 0 else ["", "", ""]),
+            request(block),
+            str(block.count),
+            str(block.wanted),
+            _ms(block.ms, text),
+            "" if i else costs,
+        ]
         for i, block in enumerate(device.blocks)
     ]
 

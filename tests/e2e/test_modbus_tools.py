@@ -16,6 +16,11 @@ import pytest
 from edge_agent.demo_servers import wait_until
 from tests.e2e.box import Agent, Process
 
+DEVICES = (
+    *("--device", "met-1:renke-01f4-station:1@rtu", "--device", "cab-1:xy-md02:2@rtu"),
+    *("--device", "power-1:eastron-sdm630:1@tcp", "--device", "water-1:dfrobot-sen0676-radar:7@tcp"),
+    *("--device", "wn-1:ecowitt-wn90lp:3@rtu"),
+)
 CONFIG = """
 site: cl-02
 language: en
@@ -41,7 +46,9 @@ def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Agent]:
     """A simulated ward and its agent, for all tests here: they only look."""
     folder = tmp_path_factory.mktemp("box")
     pty = folder / "line-1.tty"
-    ward = Process(folder / "ward.log", "sim", "ward", "--port-modbus", "0", "--pty", str(pty), "--client-timeout", "5")
+    ward = Process(
+        folder / "ward.log", "sim", "ward", "--port-modbus", "0", "--pty", str(pty), "--client-timeout", "5", *DEVICES
+    )
     ready = re.search(r"modbus=127\.0\.0\.1:(\d+)", ward.line())
     assert ready
     agent = Agent(folder)
@@ -63,13 +70,14 @@ def command(box: Agent, *words: str) -> list[str]:
 
 
 def test_scan_of_the_line(box: Agent) -> None:
-    """Both units of the line are found, the configured one by its name, and the model is guessed from its values."""
+    """All units are found, the configured one by its name; models by their ident register or their values."""
     done = edge(box, "scan", "line-1", "--units", "1-3", "--wait", "60")
     assert (done.returncode, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
     assert re.fullmatch(r"Unit 1, 9600 8N1: .*configured as met-1; perhaps: .*renke-01f4-station.*", lines[0])
     assert lines[1].startswith("Unit 2, 9600 8N1: answers")
-    assert lines[2] == "Asked 3 times, found 2 devices."
+    assert lines[2].endswith("; model: ecowitt-wn90lp")
+    assert lines[3] == "Asked 3 times, found 3 devices."
 
 
 def test_scan_for_scripts(box: Agent) -> None:
@@ -81,7 +89,10 @@ def test_scan_for_scripts(box: Agent) -> None:
 
 def test_scan_ends_with_ctrl_c(box: Agent) -> None:
     """Ctrl-C ends the command at once and the agent's part with it; polling goes on."""
+    # A shell's background job ignores the signal, and so would whatever it starts.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     scanning = subprocess.Popen(command(box, "scan", "line-1", "--units", "50-247"), stderr=subprocess.PIPE, text=True)
+    signal.signal(signal.SIGINT, before)
     assert wait_until(lambda: guests(box) > 0, 20)
     scanning.send_signal(signal.SIGINT)
     _, said = scanning.communicate(timeout=10)
@@ -155,6 +166,18 @@ def test_wrong_words_get_one_sentence(box: Agent, words: tuple[str, ...], said: 
     assert done.returncode == 2
     assert said in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_plan_with_measured_costs(box: Agent) -> None:
+    """The running agent's plan is for the line as it really is: a device in this machine answers far sooner."""
+    assert wait_until(lambda: planned_ms(box) < 20, 30)  # 40.8 ms a request are assumed at 9,600 baud
+
+
+def planned_ms(box: Agent) -> float:
+    """Cost of a request on the serial line, as `edge modbus plan` tells it."""
+    found = json.loads(edge(box, "plan", "line-1", "--json").stdout)[0]
+    assert found["measured"]
+    return float(found["devices"][0]["request_ms"])
 
 
 def test_tools_without_an_agent(tmp_path: Path) -> None:
