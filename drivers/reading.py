@@ -111,6 +111,8 @@ class Source(msgspec.Struct, frozen=True, eq=False):
     """Further tags in order: lane, dir, class of traffic; src where two registers give the same field."""
     origin: str = ""
     """Where the values come from, for people: `line-1 unit 2 xy-md02`, `field chirpstack`."""
+    event: bool = False
+    """Told when something happens and never polled: no point that people watch, and none that could grow stale."""
 
     @property
     def measurement(self) -> str:

@@ -46,6 +46,7 @@ from edge_agent.logbook import Logbook
 from edge_agent.maintain import Audit, Lock
 from edge_agent.meeting_config import control_of
 from edge_agent.pipeline import Intake, collect
+from edge_agent.report_ledger import LedgerReport
 from edge_agent.schema import NewerJournal
 from edge_agent.sinks import Sink
 from edge_agent.sinks.influx import InfluxSink
@@ -209,6 +210,7 @@ class App:
         if self.config.meeting:
             control = control_of(self.config, self.config.meeting)
             yield "meeting", control, partial(self._start_driver, partial(MeetingWatch, control))
+        yield "ledger", None, partial(self._start_driver, partial(LedgerReport, self.journal))
         yield "clock", None, partial(self._start_driver, partial(StepEvents, self.dating))
         for sink in self.config.sinks:
             if sink.influxdb:

@@ -75,6 +75,8 @@ class Board:
 
     def show(self, readings: Readings) -> None:
         """Take the newest readings of a source."""
+        if readings.source.event:
+            return
         entry = self._entries.get(readings.source)
         if entry is None:
             entry = self._add(readings)

@@ -131,7 +131,7 @@ class StepEvents:
     def __init__(self, dating: Dating) -> None:
         """`dating` notices the steps."""
         self._dating = dating
-        self._source = Source("box", (quantities()["box.clock_step_s"],), (("src", "clock"),), origin="box")
+        self._source = Source("box", (quantities()["box.clock_step_s"],), (("src", "clock"),), origin="box", event=True)
 
     def progress(self) -> float:
         """See Driver: there is nothing that could get stuck."""

@@ -8,6 +8,7 @@ reading at fault is found; it is held with the server's words and the rest goes 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import ssl
@@ -173,7 +174,7 @@ class InfluxSink:
                     return {}, ""
                 return answer.headers, (await _read(answer, MOST_METRICS)).decode("utf-8", "replace")
         except aiohttp.ClientError as error:
-            raise SinkDown("unreachable", _plain(error)) from error
+            raise SinkDown("unreachable", self._redacted(_plain(error))) from error
         except TimeoutError as error:
             raise SinkDown("unreachable", "no answer in time") from error
 
@@ -187,9 +188,14 @@ class InfluxSink:
             async with session.post(url, params=query, headers=headers, data=body, allow_redirects=False) as answer:
                 if answer.status == 204:
                     return
-                _judge(answer.status, await _words(answer), answer.headers.get("Retry-After"), self._place())
+                _judge(
+                    answer.status,
+                    self._redacted(await _words(answer)),
+                    answer.headers.get("Retry-After"),
+                    self._place(),
+                )
         except aiohttp.ClientError as error:
-            raise SinkDown("unreachable", _plain(error)) from error
+            raise SinkDown("unreachable", self._redacted(_plain(error))) from error
         except TimeoutError as error:
             raise SinkDown("unreachable", "no answer in time") from error
 
@@ -208,6 +214,13 @@ class InfluxSink:
             raise SinkDown("secret_missing", str(missing), name=missing.name, variable=variable) from missing
         query = {"org": settings.org or "", "bucket": settings.bucket or "", "precision": "ms"}
         return f"{self.where}/api/v2/write", query, headers
+
+    def _redacted(self, words: str) -> str:
+        """Some servers repeat what they were sent: our secrets must not get into a log that way."""
+        for secret in (self._settings.token, self._settings.password):
+            with contextlib.suppress(SecretMissing):
+                words = words.replace(secret.reveal(), "***") if secret else words
+        return words
 
     def _place(self) -> str:
         return self._settings.database or self._settings.bucket or ""
@@ -301,6 +314,10 @@ class _Error(msgspec.Struct):
 
 def _plain(error: aiohttp.ClientError) -> str:
     """An error of the connection in a few words."""
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        refused = error.certificate_error
+        said = refused.verify_message if isinstance(refused, ssl.SSLCertVerificationError) else str(refused)
+        return f"certificate not believed: {said}"
     if isinstance(error, aiohttp.ClientConnectorError) and (error.os_error.errno or 0) > 0:
         return os.strerror(error.os_error.errno or 0)
     return str(error) or type(error).__name__

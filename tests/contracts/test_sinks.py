@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import http.server
+import logging
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from ipaddress import IPv4Address
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
+from drivers.marked import Secret
 from drivers.reading import Quantity, Readings, Source, quantities
 from edge_agent.body import pack
 from edge_agent.config import Influx
@@ -179,7 +187,7 @@ def _requests(server: InfluxDB) -> int:
 
 
 @contextmanager
-def answering(status: int, body: bytes = b"", **headers: str) -> Iterator[Influx]:
+def answering(status: int, body: bytes = b"", *, certificate: Path | None = None, **headers: str) -> Iterator[Influx]:
     """A small HTTP server that gives one answer to everything."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -195,10 +203,14 @@ def answering(status: int, body: bytes = b"", **headers: str) -> Iterator[Influx
             pass
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    if certificate:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
     serving = threading.Thread(target=server.serve_forever, args=(0.02,))
     serving.start()
     try:
-        url = f"http://127.0.0.1:{server.server_address[1]}"
+        url = f"{'https' if certificate else 'http'}://127.0.0.1:{server.server_address[1]}"
         yield Influx.model_validate({"url": url, "version": 1, "database": "city"})
     finally:
         server.shutdown()
@@ -283,3 +295,70 @@ def test_secret_that_is_missing_is_named(tmp_path: Path, monkeypatch: pytest.Mon
     with pytest.raises(SinkDown) as down:
         send(settings, row(2, at(0)))
     assert (down.value.what, down.value.facts["name"]) == ("secret_missing", "influx")
+
+
+# --- certificates and secrets -----------------------------------------------------------------------------------------
+
+
+class Authority:
+    """A certificate authority of this test, and what it signed for 127.0.0.1."""
+
+    def __init__(self, folder: Path, days: int = 1) -> None:
+        """`days` until the server's certificate ends; negative: it has ended."""
+        self._key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
+        self.ca, self.server = folder / "ca.pem", folder / "server.pem"
+        pem = serialization.Encoding.PEM
+        root = self._signed("authority of the test", self._key, 30)
+        root = root.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        self.ca.write_bytes(root.sign(self._key, hashes.SHA256()).public_bytes(pem))
+        address = x509.SubjectAlternativeName([x509.IPAddress(IPv4Address("127.0.0.1"))])
+        leaf = self._signed("127.0.0.1", key, days).add_extension(address, critical=False)
+        form = (pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+        own = key.private_bytes(*form) + leaf.sign(self._key, hashes.SHA256()).public_bytes(pem)
+        self.server.write_bytes(own)
+
+    def _signed(self, name: str, key: ec.EllipticCurvePrivateKey, days: int) -> x509.CertificateBuilder:
+        subject, issuer = (
+            x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, each)]) for each in (name, "authority of the test")
+        )
+        now = datetime.now(UTC)
+        since, until = now - timedelta(days=20), now + timedelta(days=days)
+        number = x509.random_serial_number()
+        return x509.CertificateBuilder(issuer, subject, key.public_key(), number, since, until)
+
+
+def test_server_with_a_certificate_of_our_own_authority_is_believed(tmp_path: Path) -> None:
+    """With `ca` it is; without, by the system's authorities alone, it is not, and nothing is sent."""
+    authority = Authority(tmp_path)
+    with answering(204, certificate=authority.server) as settings:
+        trusting = settings.model_copy(update={"ca": authority.ca})
+        assert send(trusting, row(2, at(0))).delivered == 2
+        with pytest.raises(SinkDown) as down:
+            send(settings, row(2, at(0)))
+    assert (down.value.what, "certificate" in down.value.words.lower()) == ("unreachable", True)
+
+
+def test_server_whose_certificate_has_ended_gets_nothing(tmp_path: Path) -> None:
+    """Readings are kept, and the words say why."""
+    authority = Authority(tmp_path, days=-1)
+    with answering(204, certificate=authority.server) as settings, pytest.raises(SinkDown) as down:
+        send(settings.model_copy(update={"ca": authority.ca}), row(2, at(0)))
+    assert "expired" in down.value.words
+
+
+@pytest.mark.parametrize("status", [204, 400, 401, 404, 413, 429, 500])
+def test_token_is_in_no_log_and_no_word(
+    status: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever the server answers, even the token itself, and at the most talkative level."""
+    token = "s3cr3t-t0ken-of-this-test"
+    monkeypatch.setenv("EDGE_SECRET_CENTRE", token)
+    caplog.set_level(logging.DEBUG)
+    with answering(status, f'{{"error":"Authorization: Token {token} is wrong"}}'.encode()) as settings:
+        url = {"url": settings.url, "version": 2, "bucket": "city", "token": Secret("centre")}
+        said = ""
+        try:
+            said = repr(send(Influx.model_validate(url), row(2, at(0))))
+        except (SinkDown, TooLarge) as error:
+            said = repr(error) + repr(getattr(error, "facts", ""))
+    assert token not in said + caplog.text

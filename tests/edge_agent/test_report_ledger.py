@@ -1,0 +1,55 @@
+"""The ledger that goes to the centre."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+
+from drivers.reading import Readings, Reason, Source, quantities
+from edge_agent.board import Board
+from edge_agent.body import unpack
+from edge_agent.journal import Journal, Settled
+from edge_agent.report_ledger import LedgerReport
+from edge_agent.store import Store
+
+Q = quantities()
+STATION = Source("met-1", (Q["weather.temp_c"], Q["weather.rh_pct"]))
+HOUR = 3_600_000
+
+
+def test_hour_that_is_over_is_told_and_again_when_a_count_changed(tmp_path: Path) -> None:
+    """The counts of a device and what each sink got, stamped with the hour; counted as the box's, not the device's."""
+
+    async def main() -> None:
+        journal = Journal(Store(tmp_path / "journal.db", "cl-02", "boot", 64 << 20), {"centre": ()}, 0.01, 30)
+        hour = time.time_ns() // 1_000_000 // HOUR - 1
+        good = Readings(STATION, hour * HOUR + 5, 0, (20.0, 80.0))
+        half = Readings(STATION, hour * HOUR + 6, 0, (21.0, None), {1: Reason.sentinel})
+        journal.put([good, half])
+        await journal.flush()
+        batches = LedgerReport(journal, pause=0).readings()
+        first = await anext(batches)
+        counts = {"expected": 4, "read": 4, "stored": 3, "rejected": 1, "quarantined": 0, "thinned": 0}
+        board = Board({})
+        for some in first.readings:
+            board.show(some)
+        assert board.points() == []
+        assert [_line(some) for some in first.readings] == [(hour * HOUR, (("of", "met-1"),), counts)]
+        rows = await journal.take("centre", 100, 1 << 20)
+        journal.settle("centre", rows, Settled(3))
+        journal.put((await anext(batches)).readings)
+        await journal.flush()
+        (sent,) = [unpack(row.body) for row in await journal.take("centre", 100, 1 << 20)]
+        assert f"ledger,site=cl-02,sensor=box,of=met-1,sink=centre delivered=3i,excluded=0i,q=0i {hour * HOUR}" in sent
+        device = (await journal.ledger(hour))[hour, "met-1"]
+        assert (device["expected"], device["stored"]) == (4, 3)
+        await batches.aclose()
+        await journal.close()
+
+    asyncio.run(main())
+
+
+def _line(some: Readings) -> tuple[int, tuple[tuple[str, str], ...], dict[str, object]]:
+    names = [quantity.field for quantity in some.source.quantities]
+    return some.time, some.source.tags, dict(zip(names, some.values, strict=True))
