@@ -7,6 +7,7 @@ import pytest
 
 from conference.figures import Status
 from tests.conference.browser import Tab, chromium, join, needs_chromium, open_tab
+from tests.conference.kernel_line import KernelLine, needs_nft
 from tests.conference.live import live
 from tests.conference.relay import Relay
 
@@ -152,12 +153,20 @@ def test_lossy_and_cut_line_heals_within_ten_seconds(tmp_path: Path) -> None:
     lossy_and_cut(tmp_path, share=0.9, freezes=1, back=10)
 
 
-def lossy_and_cut(folder: Path, share: float, freezes: int, back: float) -> None:
-    """Two tabs behind a relay; `share`: least part of the frames decoded, `back`: most seconds after the cut."""
+@needs_nft
+@pytest.mark.faults
+def test_line_that_the_kernel_breaks_heals_within_ten_seconds(tmp_path: Path) -> None:
+    """The same with nft in place of a relay."""
+    lossy_and_cut(tmp_path, share=0.9, freezes=1, back=10, kernel=True)
+
+
+def lossy_and_cut(folder: Path, share: float, freezes: int, back: float, *, kernel: bool = False) -> None:
+    """Two tabs behind a bad line; `share`: least part of the frames decoded, `back`: most seconds after the cut."""
+    addresses = () if kernel else ("127.0.0.3",)
 
     async def scenario() -> None:
-        async with live(folder, addresses=("127.0.0.3",)) as meeting, chromium() as browser:
-            relay = Relay("127.0.0.3", meeting.port)
+        async with live(folder, addresses=addresses) as meeting, chromium() as browser:
+            relay = KernelLine(meeting.port) if kernel else Relay("127.0.0.3", meeting.port)
             tabs = [await open_tab(browser, meeting) for _ in range(2)]
             for tab in tabs:
                 await join(tab, "Phường")
@@ -170,7 +179,7 @@ def lossy_and_cut(folder: Path, share: float, freezes: int, back: float) -> None
                 if not faults:
                     break
             assert faults == []
-            assert relay.lost > 30
+            assert relay.lost > 10
             relay.loss = 0.0
             relay.cut = True
             await tabs[0].until("edge.call.state === 'lost'")
