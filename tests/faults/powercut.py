@@ -1,0 +1,173 @@
+"""A file system in memory that forgets at a power cut what was not synced, and tears what was under way.
+
+`python -m tests.faults.powercut MOUNTPOINT DUMPS` mounts it. Making the file `.cut-N` writes to DUMPS/N what a disk
+would hold had the power gone at that moment: of every write since the last sync, some sectors, chosen by N.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import random
+import stat
+import sys
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import mfusepy  # type: ignore[import-untyped]  # ships no types
+
+SECTOR = 512
+CUT = "/.cut-"
+
+
+class File:
+    """What programs see, what is on the disk, and what lies between."""
+
+    def __init__(self) -> None:
+        """Empty, and its name not yet on the disk."""
+        self.seen = bytearray()
+        self.synced: bytearray | None = None
+        self.pending: list[tuple[int, bytes] | int] = []
+        """Writes (offset, data) and truncations (size), in order."""
+
+    def write(self, data: bytes, offset: int) -> None:
+        """Into the cache."""
+        _put(self.seen, data, offset)
+        self.pending.append((offset, data))
+
+    def truncate(self, size: int) -> None:
+        """Into the cache."""
+        _resize(self.seen, size)
+        self.pending.append(size)
+
+    def sync(self) -> None:
+        """To the disk, all of it."""
+        content = self.synced if self.synced is not None else bytearray()
+        for change in self.pending:
+            if isinstance(change, int):
+                _resize(content, change)
+            else:
+                _put(content, change[1], change[0])
+        self.synced = content
+        self.pending.clear()
+
+    def after_a_cut(self, chance: random.Random) -> bytes | None:
+        """What is on the disk: of the last writes any sectors; None: not even the name."""
+        if self.synced is None and chance.random() < 0.5:
+            return None
+        content = bytearray(self.synced or b"")
+        kept = chance.choice([0.0, 0.5, 0.9])
+        for change in self.pending:
+            if isinstance(change, int):
+                if chance.random() < kept:
+                    _resize(content, change)
+                continue
+            offset, data = change
+            for at in range(0, len(data), SECTOR):
+                if chance.random() < kept:
+                    _put(content, data[at : at + SECTOR], offset + at)
+        return bytes(content)
+
+
+def _put(content: bytearray, data: bytes, offset: int) -> None:
+    _resize(content, max(len(content), offset))
+    content[offset : offset + len(data)] = data
+
+
+def _resize(content: bytearray, size: int) -> None:
+    del content[size:]
+    content.extend(bytes(size - len(content)))
+
+
+class PowerCut(mfusepy.Operations):  # type: ignore[misc]  # mfusepy's base is untyped
+    """One flat folder."""
+
+    use_ns = True
+
+    def __init__(self, dumps: Path) -> None:
+        """No file yet."""
+        self._dumps = dumps
+        self._files: dict[str, File] = {}
+
+    def _file(self, path: str) -> File:
+        try:
+            return self._files[path]
+        except KeyError:
+            raise mfusepy.FuseOSError(errno.ENOENT) from None
+
+    def getattr(self, path: str, fh: int | None = None) -> dict[str, int]:
+        """Size and kind."""
+        now = time.time_ns()
+        times = {"st_atime": now, "st_mtime": now, "st_ctime": now, "st_uid": os.getuid(), "st_gid": os.getgid()}
+        if path == "/":
+            return {**times, "st_mode": stat.S_IFDIR | 0o755, "st_nlink": 2}
+        return {**times, "st_mode": stat.S_IFREG | 0o644, "st_nlink": 1, "st_size": len(self._file(path).seen)}
+
+    def readdir(self, path: str, fh: int) -> Iterable[str]:
+        """All names."""
+        return [".", "..", *(name[1:] for name in self._files)]
+
+    def create(self, path: str, mode: int, fi: Any = None) -> int:
+        """A new file, or a cut."""
+        if path.startswith(CUT):
+            self._cut(int(path.removeprefix(CUT)))
+            raise mfusepy.FuseOSError(errno.EEXIST)
+        self._files[path] = File()
+        return 0
+
+    def open(self, path: str, flags: int) -> int:
+        """One that is there."""
+        self._file(path)
+        return 0
+
+    def read(self, path: str, size: int, offset: int, fh: int) -> bytes:
+        """As programs see it."""
+        return bytes(self._file(path).seen[offset : offset + size])
+
+    def write(self, path: str, data: bytes, offset: int, fh: int) -> int:
+        """Into the cache."""
+        self._file(path).write(bytes(data), offset)
+        return len(data)
+
+    def truncate(self, path: str, length: int, fh: int | None = None) -> int:
+        """Into the cache."""
+        self._file(path).truncate(length)
+        return 0
+
+    def fsync(self, path: str, datasync: int, fh: int) -> int:
+        """To the disk."""
+        self._file(path).sync()
+        return 0
+
+    def unlink(self, path: str) -> int:
+        """At once on the disk: the harder case for a journal."""
+        del self._files[path]
+        return 0
+
+    def rename(self, old: str, new: str) -> int:
+        """At once on the disk."""
+        self._files[new] = self._files.pop(old)
+        return 0
+
+    def chmod(self, path: str, mode: int) -> int:
+        """Not kept."""
+        return 0
+
+    def chown(self, path: str, uid: int, gid: int) -> int:
+        """Not kept."""
+        return 0
+
+    def _cut(self, seed: int) -> None:
+        chance = random.Random(seed)
+        folder = self._dumps / str(seed)
+        folder.mkdir()
+        for name, file in sorted(self._files.items()):
+            content = file.after_a_cut(chance)
+            if content is not None and not name.endswith("-shm"):
+                (folder / name[1:]).write_bytes(content)
+
+
+if __name__ == "__main__":
+    mfusepy.FUSE(PowerCut(Path(sys.argv[2])), sys.argv[1], foreground=True, nothreads=True)
