@@ -7,6 +7,7 @@ settings it was made from, so that SIGHUP restarts just the parts whose settings
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fcntl
 import gc
 import logging
@@ -372,9 +373,10 @@ def _lock(state: Path) -> IO[str]:
         pid = lock.read().strip() or "?"
         lock.close()
         raise CannotStart("already_running", path=str(state), pid=pid) from error
-    lock.truncate(0)
-    lock.write(str(os.getpid()))
-    lock.flush()
+    with contextlib.suppress(OSError):  # on a full disk the number is missing, the lock holds all the same
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
     return lock
 
 

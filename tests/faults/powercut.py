@@ -20,6 +20,8 @@ import mfusepy  # type: ignore[import-untyped]  # ships no types
 
 SECTOR = 512
 CUT = "/.cut-"
+READ_ONLY, WRITABLE = "/.read-only", "/.writable"
+"""Making one of these files makes the disk so, as a card that protects itself does."""
 
 
 class File:
@@ -90,6 +92,11 @@ class PowerCut(mfusepy.Operations):  # type: ignore[misc]  # mfusepy's base is u
         """No file yet."""
         self._dumps = dumps
         self._files: dict[str, File] = {}
+        self._read_only = False
+
+    def _changes(self) -> None:
+        if self._read_only:
+            raise mfusepy.FuseOSError(errno.EROFS)
 
     def _file(self, path: str) -> File:
         try:
@@ -114,12 +121,18 @@ class PowerCut(mfusepy.Operations):  # type: ignore[misc]  # mfusepy's base is u
         if path.startswith(CUT):
             self._cut(int(path.removeprefix(CUT)))
             raise mfusepy.FuseOSError(errno.EEXIST)
+        if path in (READ_ONLY, WRITABLE):
+            self._read_only = path == READ_ONLY
+            raise mfusepy.FuseOSError(errno.EEXIST)
+        self._changes()
         self._files[path] = File()
         return 0
 
     def open(self, path: str, flags: int) -> int:
         """One that is there."""
         self._file(path)
+        if flags & (os.O_WRONLY | os.O_RDWR):
+            self._changes()
         return 0
 
     def read(self, path: str, size: int, offset: int, fh: int) -> bytes:
@@ -128,11 +141,13 @@ class PowerCut(mfusepy.Operations):  # type: ignore[misc]  # mfusepy's base is u
 
     def write(self, path: str, data: bytes, offset: int, fh: int) -> int:
         """Into the cache."""
+        self._changes()
         self._file(path).write(bytes(data), offset)
         return len(data)
 
     def truncate(self, path: str, length: int, fh: int | None = None) -> int:
         """Into the cache."""
+        self._changes()
         self._file(path).truncate(length)
         return 0
 
@@ -143,6 +158,7 @@ class PowerCut(mfusepy.Operations):  # type: ignore[misc]  # mfusepy's base is u
 
     def unlink(self, path: str) -> int:
         """At once on the disk: the harder case for a journal."""
+        self._changes()
         del self._files[path]
         return 0
 
