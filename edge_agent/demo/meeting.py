@@ -13,7 +13,7 @@ import signal
 import socket
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 from conference.server import bind, own_addresses
@@ -49,12 +49,12 @@ meeting:
 class Meet(Program):
     """`edge meet`."""
 
-    def __init__(self, folder: Path, language: str) -> None:
-        """The configuration is `agent.yaml` in `folder`."""
+    def __init__(self, folder: Path, language: str, ports: Sequence[int] = (PORT, 0)) -> None:
+        """The configuration is `agent.yaml` in `folder`; `ports` are tried in turn, 0 is any free one."""
         config = folder / "agent.yaml"
         self.state = folder / "state" / "meeting"
         super().__init__(folder, "meet", ("meet", "-c", str(config)))
-        self.port = _port()
+        self.port = _port(ports)
         config.write_text(CONFIG.format(language=language, port=self.port, room=ROOM), encoding="utf-8")
 
     def answers(self) -> bool:
@@ -70,9 +70,9 @@ class Meet(Program):
         return found
 
 
-def _port() -> int:
-    """The usual port, or one that is free for TCP and UDP."""
-    for wanted in (PORT, 0):
+def _port(ports: Sequence[int]) -> int:
+    """The first that is free for TCP and UDP."""
+    for wanted in ports:
         with contextlib.suppress(OSError):
             return _free(wanted)
     return PORT
@@ -104,7 +104,11 @@ async def _demonstrate(folder: Path, seconds: float | None, text: Text) -> int:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     meet = Meet(folder, text.language)
     try:
-        await asyncio.to_thread(meet.start)
+        try:
+            await asyncio.to_thread(meet.start)
+        except ServerFailed:  # another program took the port between our look and the start
+            meet = Meet(folder, text.language, ports=(0,))
+            await asyncio.to_thread(meet.start)
         async with _sites(meet):
             _invite(meet, text)
             return await _watch(meet, seconds, stop, text)
