@@ -16,24 +16,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from edge_agent.body import DAMAGED, pack, unpack
 from edge_agent.ledger import Key, Ledger, Side, SinkState, Tally, merge, pack_side, tally, unpack_side
 from edge_agent.lines import Encoder, stamp_of
+from edge_agent.mending import Mending, begin_file, insert_row
 from edge_agent.room import Freed, Holes, Room
 from edge_agent.rows import Group, Held, Quarantined, Row, Stat
-from edge_agent.salvage import (
-    Stored,
-    Tail,
-    aside_files,
-    believed,
-    broken_tail,
-    copy_aside,
-    next_number,
-    set_aside,
-    take_small_tables,
-)
+from edge_agent.salvage import Stored, aside_files, broken_tail
 from edge_agent.schema import PAGE, checksum, connect, has_strange_values, is_damage, migrate
 from edge_agent.thin import DEFAULT, Policy
 from edge_agent.undated import Undated
@@ -66,10 +55,6 @@ class Store:
         self.openings = 0
         """Another one for each file that was opened, and while one is being opened."""
         self.last_id = 0
-        self.salvaging: Path | None = None
-        """The damaged journal whose rows are still being brought back."""
-        self.floor = 0
-        """While they are: sequence numbers up to this one are not sent yet."""
         self._open_anyhow()
 
     # --- opening and closing ------------------------------------------------------------------------------------------
@@ -105,10 +90,10 @@ class Store:
             self.ledger = Ledger(self._db)
             self.holes = Holes(self._db)
             self.room = Room(self._db, self.ledger, self.holes, self._site)
-            self._salvage_goes_on()
+            self.mending = Mending(self._db, self.path, self.ledger, self.holes)
             self._read_numbers()
             if tail is not None:
-                self._take_tail(tail)
+                self.last_id = self.mending.take_tail(tail, self.last_id)
             self._boot = self._known_boot()
             self.undated = Undated(self._db, self._boot)
             self._probe()
@@ -157,7 +142,17 @@ class Store:
         finally:
             self._db.close()
 
-    # --- damage -------------------------------------------------------------------------------------------------------
+    # --- damage (see mending.py) --------------------------------------------------------------------------------------
+
+    @property
+    def salvaging(self) -> Path | None:
+        """The damaged journal whose rows are still being brought back."""
+        return self.mending.salvaging
+
+    @property
+    def floor(self) -> int:
+        """While they are: sequence numbers up to this one are not sent yet."""
+        return self.mending.floor
 
     def begin_anew(self, why: object) -> None:
         """Set the file aside and begin a new one, whose numbers go on above the old one's.
@@ -166,110 +161,24 @@ class Store:
         """
         if hasattr(self, "_db"):
             self._db.close()
-        number = next_number(self.path, self.last_id)
-        aside = set_aside(self.path, why)
-        db = connect(self.path)
-        migrate(db)
-        with db:
-            if not take_small_tables(aside, db):
-                for table in ("sinks", "ledger", "quarantine", "boots", "holes"):
-                    db.execute(f"DELETE FROM {table}")
-            notes = [("salvaging", aside.name), ("floor", number)]
-            db.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", notes)
-            db.execute("INSERT OR REPLACE INTO sqlite_sequence(name, seq) VALUES ('blobs', ?)", (number,))
-        db.close()
+        begin_file(self.path, why, self.last_id)
         self._open()
-
-    def _salvage_goes_on(self) -> None:
-        name = self._db.execute("SELECT value FROM meta WHERE key = 'salvaging'").fetchone()
-        self.salvaging = self.path.with_name(name[0]) if name else None
-        self.floor = (self._meta("floor") or 0) if name else 0
-        self.ledger.paused = name is not None
 
     def take_over(self, rows: Sequence[Stored]) -> int:
         """Put rows of the damaged file in, those that are not there yet; how many readings."""
-        taken = 0
-        with self._db:
-            for row in rows:
-                if row.id <= self.floor and not self._overlaps(row):
-                    self._insert_row(row)
-                    taken += row.readings
-        return taken
-
-    def _overlaps(self, row: Stored) -> bool:
-        query = "SELECT id - coalesce(span, readings) FROM blobs WHERE id > ? ORDER BY id LIMIT 1"
-        following = self._one(query, row.after)
-        return following is not None and following < row.id
+        return self.mending.take_over(rows)
 
     def end_salvage(self) -> tuple[int, int]:
         """All is back; (first, last) sequence numbers that came: what is between `last` and the floor never was."""
-        query = "SELECT id - coalesce(span, readings), id, span - readings FROM blobs WHERE id <= ? ORDER BY id"
-        first = reached = None
-        with self._db:
-            self._db.execute("DELETE FROM holes WHERE upto <= ?", (self.floor,))
-            for after, id_, thinned in self._db.execute(query, (self.floor,)).fetchall():
-                if reached is None:
-                    first = after
-                elif after > reached:
-                    self.holes.note(reached, after, after - reached)
-                if thinned:
-                    self.holes.note(after, id_, thinned)
-                reached = id_
-            if reached is not None:
-                self.holes.note(reached, self.floor, self.floor - reached)
-            self._db.execute("DELETE FROM meta WHERE key IN ('salvaging', 'floor')")
-        span = (self.floor if first is None else first, reached or 0)
-        self.holes.read()
-        self._salvage_goes_on()
-        return span
-
-    def _take_tail(self, tail: Tail) -> None:
-        """Put the commits in that stand behind a damaged place of the WAL."""
-        rows = tail.rows(self.path, self.last_id)
-        if tail.is_damage and rows:
-            copy_aside(self.path, tail.content)
-        with self._db:
-            for row in rows:
-                self._insert_row(row)
-                self.holes.note(self.last_id, row.id, row.after - self.last_id)
-                self.last_id = row.id
-        self.holes.read()
+        return self.mending.end()
 
     def is_really_gone(self, after: int, upto: int) -> bool:
         """True where no row in (after, upto] is there, and not only out of reach behind a damaged page."""
-        if self.holes.between(after, upto) >= upto - after:
-            return True
-        sound = bool(self._db.execute("PRAGMA quick_check(1)").fetchone() == ("ok",))
-        if sound:
-            with self._db:
-                self.holes.note(after, upto, upto - after)
-            self.holes.read()
-        return sound
+        return self.mending.is_really_gone(after, upto)
 
     def has_strange_values(self) -> bool:
         """True where a value has a type that was never written."""
         return has_strange_values(self._db)
-
-    def _insert_row(self, row: Stored) -> None:
-        self._db.execute("INSERT INTO blobs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", msgspec.structs.astuple(row))
-
-    def _drop_damaged(self, id_: int) -> None:
-        """A row whose body cannot be unpacked any more: kept in a file of its own, and gone from the journal."""
-        query = (
-            "SELECT id, readings, first_ms, last_ms, committed_ms, boot, side, body, span, crc FROM blobs WHERE id = ?"
-        )
-        row = Stored(*self._db.execute(query, (id_,)).fetchone())
-        mended = believed(msgspec.convert(row, type=Stored, from_attributes=True))
-        with self._db:
-            if mended is None:
-                with self.path.with_name(f"{self.path.name}.damaged-rows").open("ab") as file:
-                    file.write(msgspec.msgpack.encode(row))
-                self.holes.note(row.after, row.id, row.id - row.after)
-                self._db.execute("DELETE FROM blobs WHERE id = ?", (id_,))
-            else:
-                self._db.execute("UPDATE blobs SET crc = ? WHERE id = ?", (mended.crc, id_))
-        self.holes.read()
-        log.error("journal row damaged row=%d readings=%d lost=%s", id_, row.readings, mended is None)
 
     # --- writing ------------------------------------------------------------------------------------------------------
 
@@ -325,7 +234,8 @@ class Store:
     def _put_row(self, readings: int, span_ms: tuple[int, int], side: Side, body: bytes) -> None:
         id_, now = self.last_id + readings, _now_ms()
         crc = checksum(id_, readings, None, body)
-        self._insert_row(Stored(id_, readings, *span_ms, now, self._boot, pack_side(side), body, None, crc))
+        row = Stored(id_, readings, *span_ms, now, self._boot, pack_side(side), body, None, crc)
+        insert_row(self._db, row)
 
     def _save_states(self, states: Mapping[str, bytes], held: Sequence[Held]) -> None:
         self._db.executemany(
@@ -387,7 +297,7 @@ class Store:
         while True:
             found, damaged = self._whole_rows(after, upto, most_readings, most_bytes)
             if damaged is not None:
-                self._drop_damaged(damaged)
+                self.mending.drop_damaged(damaged)
             if found or damaged is None:
                 return found
 
