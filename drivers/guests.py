@@ -84,10 +84,10 @@ class Guest(msgspec.Struct, frozen=True, eq=False):
 class Guests:
     """The guests that wait, and the share of time that is left to them."""
 
-    def __init__(self) -> None:
-        """Nobody waits."""
+    def __init__(self, share: float = SHARE) -> None:
+        """Nobody waits. `share`: of the line's time, at most."""
         self._waiting: deque[Guest] = deque()
-        self._left, self._counted = SAVED, 0.0
+        self._share, self._left, self._counted = share, SAVED, 0.0
 
     def __bool__(self) -> bool:
         return bool(self._waiting)
@@ -113,9 +113,9 @@ class Guests:
 
     def wake(self, now: float) -> float:
         """When the share next allows a guest."""
-        self._left = min(SAVED, self._left + SHARE * (now - self._counted))
+        self._left = min(SAVED, self._left + self._share * (now - self._counted))
         self._counted = now
-        return now if self._left >= 0 else now - self._left / SHARE
+        return now if self._left >= 0 else now - self._left / self._share
 
     def charge(self, seconds: float) -> None:
         """A guest has held the line for so long."""

@@ -16,7 +16,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from drivers.connection import Connection
 from drivers.driver import Batch, Trouble
 from drivers.frames import Outcome, Request
-from drivers.guests import LONGEST, Answer, BusAway, Frame, Guest, Guests
+from drivers.guests import LONGEST, SHARE, Answer, BusAway, Frame, Guest, Guests
 from drivers.profile import Profile
 from drivers.quarantine import Cause
 from drivers.reading import Reason
@@ -53,7 +53,7 @@ class ModbusBus:
         """Seconds that may be waited for an answer whoever else is due."""
         self._interposed: list[Batch] = []
         """Of alarms that were polled between the blocks of another unit."""
-        self._guests = Guests()
+        self._guests = Guests(SHARE if self._units else 1.0)
 
     # --- what others see ---
 

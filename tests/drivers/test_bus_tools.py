@@ -13,6 +13,7 @@ import pytest
 from drivers import line_test, scan
 from drivers.frame_words import Interpreter, Seen
 from drivers.frames import Request
+from drivers.guests import Guests
 from drivers.line_findings import Finding
 from drivers.modbus import ModbusBus
 from drivers.peek import look
@@ -88,6 +89,27 @@ def test_scan_of_a_serial_line_finds_who_is_there(run: Run) -> None:
         assert {ask.fc for ask in slave.asked} <= {3, 4}
 
     run(main())
+
+
+def test_line_without_devices_belongs_to_the_tools(run: Run) -> None:
+    """Where nothing is polled yet, a scan need not save time for polls: a new box is set up quickly."""
+
+    async def main() -> None:
+        slave = Slave(rtu=True)
+        slave.always = only(KNOWN)
+        with slave.on_a_pty() as port:
+            told = bus(port).model_copy(update={"devices": ()})
+            async with running(told) as driver:
+                found, _ = await scanned(driver, told, QUICK)
+        assert [each.unit for each in found] == [KNOWN]
+
+    run(main())
+    empty, polled = Guests(1.0), Guests()
+    for guests in (empty, polled):
+        guests.wake(100.0)
+        guests.charge(2.0)
+    assert empty.wake(101.0) == 101.0
+    assert polled.wake(101.0) > 103.0
 
 
 def test_scan_over_tcp(run: Run) -> None:
