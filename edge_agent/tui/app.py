@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 
 from textual.app import App, ComposeResult, SystemCommand
 from textual.binding import Binding
+from textual.notifications import SeverityLevel
 from textual.screen import Screen as TextualScreen
 from textual.widgets import Input
 
@@ -192,6 +193,11 @@ class Terminal(App[None]):
         lines = [widget.render_line(y).text for widget in bars_and_page for y in range(widget.size.height)]
         return "\n".join(line.rstrip() for line in lines) + "\n"
 
+    def _notice(self, words: str, *, severity: SeverityLevel = "information", timeout: float = 6.0) -> None:
+        """One at a time: the newest is what counts, and the screen below is to be read."""
+        self.clear_notifications()
+        self.notify(words, severity=severity, timeout=timeout)
+
     # --- keys ---------------------------------------------------------------------------------------------------------
 
     def _to(self, place: Place, *, back: bool = False) -> None:
@@ -264,7 +270,7 @@ class Terminal(App[None]):
         """This screen as text, into the clipboard of the terminal (OSC 52)."""
         lines = [row.plain for row in (header(self._picture, self.frame()), *self.rows()[:COPIED_ROWS])]
         self.copy_to_clipboard("\n".join(lines) + "\n")
-        self.notify(self._text("tui.copied", count=len(lines)))
+        self._notice(self._text("tui.copied", count=len(lines)))
 
     async def action_leave(self) -> None:
         """The terminal ends; the agent goes on."""
@@ -287,7 +293,9 @@ class Terminal(App[None]):
         self._kick.set()
 
     def action_stop(self) -> None:
-        """End the tool of this screen."""
+        """End the tool of this screen; on the uplink: try the sink again at once."""
+        if self._place.screen == "uplink" and self._may():
+            self.run_worker(self._again(), name="edge-again")
         if run := self._picture.runs.get(self._place.screen):
             run.stop()
 
@@ -311,7 +319,7 @@ class Terminal(App[None]):
     def action_bundle(self) -> None:
         """Everything that somebody far away needs, in one file without secrets."""
         if not self._picture.runs["report"].running:
-            self.notify(self._text("tui.bundle.begun"))
+            self._notice(self._text("tui.bundle.begun"))
             self.run_worker(self._bundle(), name="edge-report", exit_on_error=False)
 
     async def _bundle(self) -> None:
@@ -319,7 +327,7 @@ class Terminal(App[None]):
         folder = Path.cwd() if os.access(Path.cwd(), os.W_OK) else Path(tempfile.gettempdir())
         file = folder / f"edge-report-{self._moment.wall():%Y%m%d-%H%M%S}.tar.gz"
         code = await run.go(("report", str(file)), self._picture.file, self._moment.now, lambda: None)
-        self.notify("\n".join(run.lines), severity="error" if code == 2 else "information")
+        self._notice("\n".join(run.lines), severity="error" if code == 2 else "information")
 
     # --- changing something -------------------------------------------------------------------------------------------
 
@@ -328,10 +336,10 @@ class Terminal(App[None]):
         try:
             before = await self._maintain.take(steal=steal)
         except Cannot as why:
-            self.notify(f"{why} {self._text('tui.maintain.steal')}", severity="warning", timeout=15)
+            self._notice(f"{why} {self._text('tui.maintain.steal')}", severity="warning", timeout=15)
             return
         key = "tui.maintain.stolen" if before else "tui.maintain.held"
-        self.notify(self._text(key, name=before or self._maintain.name))
+        self._notice(self._text(key, name=before or self._maintain.name))
         self.draw()
 
     async def _renew(self) -> None:
@@ -339,7 +347,7 @@ class Terminal(App[None]):
             try:
                 await self._maintain.renew()
             except Cannot as why:
-                self.notify(str(why), severity="warning", timeout=15)
+                self._notice(str(why), severity="warning", timeout=15)
 
     def action_steal(self) -> None:
         """Take the lock over from another, who is told."""
@@ -358,27 +366,40 @@ class Terminal(App[None]):
 
     def _may(self) -> bool:
         if not self._maintain.held:
-            self.notify(self._text("tui.read_only.how"), severity="warning")
+            self._notice(self._text("tui.read_only.how"), severity="warning")
         return self._maintain.held
 
     async def _propose(self, file: str) -> None:
         try:
             found = await self._maintain.propose(await asyncio.to_thread(Path(file).read_bytes))
         except (Cannot, OSError) as why:
-            self.notify(str(why), severity="error", timeout=15)
+            self._notice(str(why), severity="error", timeout=15)
             return
         words = found.problems or found.restart or [self._text("tui.config.ready")]
-        self.notify("\n".join(words[:5]), severity="information" if found.usable else "error", timeout=15)
+        self._notice("\n".join(words[:5]), severity="information" if found.usable else "error", timeout=15)
         self._changed()
 
     async def _step(self, step: str) -> None:
         try:
             await self._maintain.step(step)
         except Cannot as why:
-            self.notify(str(why), severity="error", timeout=15)
+            self._notice(str(why), severity="error", timeout=15)
             return
-        self.notify(self._text(f"tui.config.{step}"))
+        self._notice(self._text(f"tui.config.{step}"))
         self._changed()
+
+    async def _again(self) -> None:
+        sinks = self._picture.status.value.sinks if self._picture.status.value else []
+        chosen = self._page.selected
+        wanted = [sink.id for sink in sinks if not chosen or sink.id == chosen.key]
+        for sink in wanted:
+            try:
+                await self._maintain.again(sink)
+            except Cannot as why:
+                self._notice(str(why), severity="error")
+                return
+        self._notice(self._text("tui.uplink.again", sinks=", ".join(wanted)))
+        self._kick.set()
 
     def _changed(self) -> None:
         """Ask for the configuration at once."""
@@ -415,7 +436,7 @@ class Terminal(App[None]):
             if words[0] in modbus.TOOLS:
                 self._run("modbus", ("modbus", *words))
             else:
-                self.notify(self._text("tui.modbus.unknown", tools=", ".join(modbus.TOOLS)), severity="warning")
+                self._notice(self._text("tui.modbus.unknown", tools=", ".join(modbus.TOOLS)), severity="warning")
         self.draw()
 
     def _typed(self, field: Input) -> None:

@@ -65,6 +65,10 @@ class Maintain:
         found: Candidate = await self._do("POST /config/candidate", Candidate, content)
         return found
 
+    async def again(self, sink: str) -> None:
+        """Try a sink at once instead of waiting for its turn."""
+        await self._do(f"POST /uplink/{sink}/again", Any)
+
     async def step(self, name: str) -> ConfigNow:
         """One of STEPS."""
         found: ConfigNow = await self._do(f"POST /config/{name}", ConfigNow)

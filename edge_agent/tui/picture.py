@@ -17,6 +17,7 @@ from edge_agent.maintain import Done, Maintenance
 from edge_agent.status import JournalStat, Status
 from edge_agent.tui.ask import NotThere, Refused, Silent, ask
 from edge_agent.tui.runs import Run
+from edge_agent.uplink import Uplink
 
 T = TypeVar("T")
 
@@ -108,6 +109,7 @@ class Picture:
             "/trends", lambda: dict[str, list[float | None]], every=30.0
         )
         self.journal: Known[JournalStat] = Known("/journal", lambda: JournalStat)
+        self.uplink: Known[list[Uplink]] = Known("/uplink", lambda: list[Uplink], every=2.0)
         self.log: Known[list[LogLine]] = Known("/log", lambda: list[LogLine])
         # These three modules are imported only where their screen is opened: they weigh more than the others together.
         self.point: Known[Any] = Known("/point", _point)

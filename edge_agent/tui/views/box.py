@@ -33,7 +33,10 @@ def rows(picture: Picture, frame: Frame) -> list[Row]:
     else:
         found += [title(frame.text("tui.box.self"), frame.columns), *fields(_machine(box, frame), frame.columns)]
         found += fields(_services(box, frame), frame.columns)
-    return [*found, row(), *_program(picture, frame), row(), *_config(picture, frame), *_changes(picture, frame)]
+    config, now = _config(picture, frame), picture.config.value
+    if now is not None and now.candidate is not None:  # what is being done now comes first
+        return [*config, row(), *found, row(), *_program(picture, frame), *_changes(picture, frame)]
+    return [*found, row(), *_program(picture, frame), row(), *config, *_changes(picture, frame)]
 
 
 def _machine(box: BoxNow, frame: Frame) -> Pairs:

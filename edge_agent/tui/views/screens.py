@@ -12,7 +12,7 @@ SCREENS = (
     Screen("overview", overview.rows, ("status", "findings", "box", "config")),
     Screen("points", points.rows, ("status", "points", "trends")),
     Screen("modbus", modbus.rows, ("status",)),
-    Screen("uplink", uplink.rows, ("status", "journal")),
+    Screen("uplink", uplink.rows, ("status", "journal", "uplink")),
     Screen("network", network.rows, ("status",)),
     Screen("meeting", meeting.rows, ("status", "points")),
     Screen("log", log.rows, ("status", "log")),

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from edge_agent.status import Status
 from edge_agent.tui.picture import Picture
-from edge_agent.tui.rows import Piece, Place, Row, Span, fields, paragraph, row, stated
+from edge_agent.tui.rows import Piece, Place, Row, Span, fields, paragraph, row, sparkline, stated
 from edge_agent.tui.views.frame import Frame, away, title, unknown
+
+DAY_COLUMNS, MOST_REFUSED = 48, 10
 
 
 def rows(picture: Picture, frame: Frame) -> list[Row]:
@@ -46,14 +50,41 @@ def _sink(picture: Picture, frame: Frame, status: Status, name: str) -> list[Row
     leads = Place("uplink", sink.id)
     return [
         Row(head.spans, key=sink.id, leads=leads),
-        *fields(pairs, frame.columns),
-        *_room(frame, sink.waiting),
+        *fields([*pairs, *_day(picture, frame, name)], frame.columns),
+        *_refused(picture, frame, name),
         row(),
     ]
 
 
-def _room(frame: Frame, waiting: int) -> list[Row]:
-    return [] if waiting else [row(Span(f" {frame.text('tui.uplink.empty')}", "dim"))]
+def _day(picture: Picture, frame: Frame, name: str) -> list[tuple[str, Piece]]:
+    """The last 24 hours as a bar of what waited, and how long there is room."""
+    text = frame.text
+    day = next((each for each in picture.uplink.value or () if each.id == name), None)
+    if day is None:
+        return []
+    waited = [None if each is None else float(each) for each in day.bar]
+    most = max((each for each in day.bar if each is not None), default=0)
+    bar = sparkline(waited, min(DAY_COLUMNS, max(12, frame.columns - 30)))
+    pairs: list[tuple[str, Piece]] = [
+        (text("tui.uplink.day"), bar or "–"),
+        (text("tui.uplink.most"), text("tui.uplink.readings", count=most)),
+    ]
+    if day.last_success_s is not None:
+        pairs.append((text("tui.uplink.success"), text("tui.uplink.ago", ago=day.last_success_s)))
+    if day.room_days is not None:
+        pairs.append((text("tui.uplink.room"), text.duration(day.room_days * 86_400)))
+    return pairs
+
+
+def _refused(picture: Picture, frame: Frame, name: str) -> list[Row]:
+    """The newest readings that the server refused, with its words."""
+    day = next((each for each in picture.uplink.value or () if each.id == name), None)
+    found: list[Row] = []
+    for refused in (day.refused if day else [])[:MOST_REFUSED]:
+        when = datetime.fromtimestamp(refused.at, frame.wall.tzinfo).strftime("%d/%m %H:%M")
+        words = f"{when} {refused.device}: “{refused.words}”  {refused.line}"
+        found += paragraph(words, frame.columns - 1, 1, "attention")
+    return found
 
 
 def _journal(picture: Picture, frame: Frame, status: Status) -> list[Row]:

@@ -17,6 +17,7 @@ from edge_agent.status import JournalStat, JournalStatus, SinkCursor, SinkStatus
 from edge_agent.trial_now import ConfigNow
 from edge_agent.tui.app import Moment
 from edge_agent.tui.picture import Away, Line, MeetingPlace, Picture
+from edge_agent.uplink import Uplink
 
 NOW = 100_000.0
 EPOCH = datetime(2026, 11, 23, 10, 32, 5, tzinfo=ZoneInfo("Asia/Ho_Chi_Minh")).timestamp()
@@ -46,7 +47,7 @@ def picture(state: str) -> Picture:
     """One of STATES, just answered."""
     found = Picture(SOCKET, FILE)
     if state != "loading":
-        {"ok": _good, "empty": _empty, "error": _bad}[state](found)
+        {"ok": _good, "empty": _empty, "error": _bad, "fault": _fault}[state](found)
     return found
 
 
@@ -57,6 +58,8 @@ def _good(found: Picture) -> None:
     found.points.take(points, NOW - 0.4)
     found.trends.take({each.point: [float(minute % 7) for minute in range(60)] for each in points}, NOW - 10)
     found.journal.take(_journal(0), NOW - 0.4)
+    bar: list[int | None] = [*[0] * 60, 400, 900, 1400, *[0] * 33]
+    found.uplink.take([Uplink("centre", bar, 2.0, 41.0, [])], NOW - 0.4)
     found.log.take([LogLine(1, EPOCH - 60, EPOCH - 60, "info", "edge.app", "ready site=cl-02 parts=6")], NOW - 0.4)
     found.box.take(_box(), NOW - 2)
     found.config.take(ConfigNow("/etc/edge-agent/agent.yaml", "", None, "", None, 0.0, "", "", 0.0), NOW - 0.4)
@@ -80,17 +83,22 @@ def _empty(found: Picture) -> None:
 
 def _bad(found: Picture) -> None:
     """A sensor is silent, the centre is gone, and then the agent stops answering."""
+    _fault(found, NOW - 25)
+    found.away = Away("silent", NOW - 20)
+
+
+def _fault(found: Picture, at: float = NOW - 0.4) -> None:
+    """A sensor is silent and the centre is gone, but the agent answers."""
     _good(found)
     points = [*(found.points.value or [])]
     points[1] = _point(points[1].point, None, "%", "bad", "timeout", age=2040.0)
     points[2] = _point(points[2].point, 45.0, "m", "uncertain", "gross_range", age=8.0)
-    found.status.take(_status("attention", ["met-1"], points, [_sink("down", 14_400, 8_520.0)]), NOW - 25)
-    found.findings.take(Findings("attention", "", _findings()), NOW - 25)
-    found.points.take(points, NOW - 25)
-    found.journal.take(_journal(14_400), NOW - 25)
+    found.status.take(_status("attention", ["met-1"], points, [_sink("down", 14_400, 8_520.0)]), at)
+    found.findings.take(Findings("attention", "", _findings()), at)
+    found.points.take(points, at)
+    found.journal.take(_journal(14_400), at)
     warning = "device unreachable device=met-1 bus=line-1"
-    found.log.take([LogLine(413, EPOCH - 2040, EPOCH - 30, "warning", "edge.modbus", warning, 412)], NOW - 25)
-    found.away = Away("silent", NOW - 20)
+    found.log.take([LogLine(413, EPOCH - 2040, EPOCH - 30, "warning", "edge.modbus", warning, 412)], at)
 
 
 def _findings() -> list[Finding]:

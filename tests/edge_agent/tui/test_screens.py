@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,8 @@ from tests.edge_agent.tui.test_app import Still
 
 FOLDER = Path(__file__).parent / "screens"
 SIZES = ((40, 20), (80, 24), (200, 60))
+DOCS = Path(__file__).parents[3] / "docs" / "screens"
+SHOTS = [("overview", "fault", "1"), ("points", "fault", "2"), ("uplink", "fault", "4"), ("box", "ok", "8")]
 WRITE = os.environ.get("EDGE_PICTURES") == "write"
 
 
@@ -55,3 +58,23 @@ def test_screens_are_never_blank(language: str) -> None:
     for state in STATES:
         for screen in asyncio.run(drawn(state, language, (80, 24))).split("\f\n"):
             assert any(line.strip() for line in screen.splitlines()[1:-1])
+
+
+@pytest.mark.parametrize(("name", "state", "key"), SHOTS)
+def test_documentation_has_its_pictures(name: str, state: str, key: str) -> None:
+    """Drawn by the same command; they load nothing from elsewhere."""
+    file = DOCS / f"terminal-{name}.svg"
+    if WRITE:
+        DOCS.mkdir(exist_ok=True)
+        file.write_text(asyncio.run(svg(state, key)), encoding="utf-8")
+    assert "url(" not in re.sub(r"url\(#[^)]*\)", "", file.read_text(encoding="utf-8"))
+
+
+async def svg(state: str, key: str) -> str:
+    """One screen as a picture, in the reader's own fixed font."""
+    terminal = Still(picture(state), texts("vi", strict=True), Painter(marks=True, colour=True), Frozen())
+    async with terminal.run_test(size=(80, 24)) as pilot:
+        await pilot.press(key)
+        terminal.clear_notifications()
+        drawn_so_far = terminal.export_screenshot(title="edge tui")
+    return re.sub(r"@font-face \{.*?\}\s*", "", drawn_so_far, flags=re.DOTALL)
