@@ -8,11 +8,9 @@ disk after the next commit or still here: a commit that fails is tried again wit
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import sqlite3
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -23,10 +21,8 @@ import msgspec
 from drivers.reading import Readings
 from edge_agent.cursor import Cursor, lane, live_lane
 from edge_agent.ledger import HOUR_MS, Side, SinkState, pack_state
-from edge_agent.room import Freed
+from edge_agent.recovery import RETRY, Recovery, Unreachable
 from edge_agent.rows import Group, Held, Quarantined, Row, Stat
-from edge_agent.salvage import Salvage
-from edge_agent.schema import is_damage
 from edge_agent.store import Store
 from edge_agent.wear import Wear
 
@@ -44,8 +40,6 @@ MOST_PENDING_BYTES = 48 << 20
 """The same in bytes, for readings that are long texts."""
 LIVE_AGE = 60.0
 """After an outage the readings of this many seconds go first."""
-RETRY = 1.0
-"""Seconds after a commit that failed."""
 IDLE = 5.0
 """Seconds between signs of life while nothing comes in."""
 STAT_PATIENCE = 1.0
@@ -54,8 +48,6 @@ HOUSEKEEPING = 30.0
 """Seconds between rounds of folding the ledger and deleting old history."""
 WRITE_BUDGET = 4 << 30
 """Bytes a day that a small card bears for some years."""
-MOST_REWRITTEN = 1000
-"""Thinned ranges that are remembered: a sink may still be sending what stood there."""
 DAY_MS = 86_400_000
 
 
@@ -65,10 +57,6 @@ class Settled(msgspec.Struct, frozen=True):
     delivered: int
     excluded: int = 0
     held: tuple[Held, ...] = ()
-
-
-class Unreachable(sqlite3.DatabaseError):
-    """Rows that must be there are not found, or cannot be what was written: the file is damaged."""
 
 
 class Journal:
@@ -85,7 +73,7 @@ class Journal:
         """`sinks`: the measurements (empty: all) that each sink takes; `window`: seconds between commits, at most."""
         self._store = store
         self.wear = Wear(write_budget)
-        self._rewritten: deque[Freed] = deque(maxlen=MOST_REWRITTEN)
+        self.recovery = Recovery(self)
         self._window = window
         self._keep_ms = int(keep_days * DAY_MS)
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="journal")
@@ -149,7 +137,7 @@ class Journal:
         """Commit for ever. Cancelling ends it between two commits; `close` commits what is left."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._keep_house(), name="journal-housekeeping")
-            group.create_task(self._bring_back(), name="journal-salvage")
+            group.create_task(self.recovery.bring_back(), name="journal-salvage")
             while True:
                 await self._due()
                 while not await self._commit():
@@ -234,59 +222,16 @@ class Journal:
         self.progress = time.monotonic()
         # An error of the handle itself (closed, because opening it failed) has no code.
         full = getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
-        if full and self.error is None and await self._made_room():
+        if full and self.error is None and await self.recovery.made_room():
             return
         if self.error is None:
             self.failing_since = time.time()
             log.error("journal failing error=%s", error)
         self.error = str(error)
         try:
-            if full:
-                await self._make_room()
-            elif is_damage(error) or isinstance(error, Unreachable):
-                await self._begin_anew(error)
-            else:
-                await self._call(self._store.reopen)
+            await self.recovery.after(error, full=full)
         except (sqlite3.Error, OSError) as again:
             self.error = str(again)
-
-    async def _made_room(self) -> bool:
-        """False: nothing can be deleted, or not even that is possible, for the disk itself is full."""
-        try:
-            return await self._make_room()
-        except (sqlite3.Error, OSError) as error:
-            log.error("no room can be made error=%s", error)
-            return False
-
-    async def _make_room(self) -> bool:
-        freed = await self._call(self._store.make_room, self.states)
-        if freed is not None:
-            apart = [old for old in self._rewritten if old.upto <= freed.after or freed.upto < old.upto]
-            self._rewritten = deque([*apart, freed], maxlen=MOST_REWRITTEN)
-            self._dirty.update(self.states)
-        return freed is not None
-
-    async def _begin_anew(self, error: object) -> None:
-        """Go on in a new file; how far each sink is, is known here better than in the old one."""
-        await self._call(self._store.begin_anew, error)
-        self.top = self._store.last_id
-        self._dirty.update(self.states)
-
-    async def _mend(self, error: sqlite3.Error | OSError, opened: int) -> None:
-        """Something other than a commit failed: if the file is damaged, and still the same, replace it."""
-        log.error("journal cannot be read error=%s", error)
-        task = asyncio.create_task(self._replace(error, opened), name="replace")
-        self._under_way.add(task)
-        task.add_done_callback(self._under_way.discard)
-        await asyncio.shield(task)
-        await asyncio.sleep(RETRY)
-
-    async def _replace(self, error: sqlite3.Error | OSError, opened: int) -> None:
-        async with self._lock:
-            damaged = isinstance(error, Unreachable) or (isinstance(error, sqlite3.Error) and is_damage(error))
-            if damaged and opened == self._store.openings:
-                with contextlib.suppress(sqlite3.Error, OSError):  # the next commit says it too
-                    await self._begin_anew(error)
 
     async def _keep_house(self) -> None:
         """Fold the ledger, delete what is too old, look at what was written."""
@@ -305,52 +250,13 @@ class Journal:
                     await asyncio.sleep(0)
                 await self._call(self._store.forget, oldest // HOUR_MS)
             except sqlite3.Error as error:
-                await self._mend(error, opened)
+                await self.recovery.mend(error, opened)
 
-    async def _bring_back(self) -> None:
-        """Bring the rows of a damaged file back, a few pages at a time, beside everything else."""
-        while True:
-            aside = self._store.salvaging
-            if aside is not None:
-                try:
-                    readings = await self._salvage(aside)
-                    log.warning("damaged journal read file=%s readings=%d", aside, readings)
-                    await self._end_salvage()
-                except (sqlite3.Error, OSError) as error:
-                    log.error("salvage failed, tried again later file=%s error=%s", aside, error)
-            await asyncio.sleep(IDLE if aside else RETRY)
-
-    async def repair(self, seen: Callable[[float], None]) -> None:
-        """Bring everything that can be read into a new file, now. Raises sqlite3.Error, OSError."""
-        if self._store.salvaging is None:
-            await self._begin_anew("repair")
-        aside = self._store.salvaging
-        if aside is not None:
-            await self._salvage(aside, seen)
-            await self._end_salvage()
-        await self.flush()
-
-    async def _salvage(self, aside: Path, seen: Callable[[float], None] = lambda _: None) -> int:
-        readings = 0
-        try:
-            salvage = await asyncio.to_thread(Salvage, aside)
-            while (rows := await asyncio.to_thread(salvage.portion)) is not None:
-                readings += await self._call(self._store.take_over, rows) if rows else 0
-                seen(salvage.share)
-        except OSError as error:  # the file itself cannot be read: what came so far is what there is
-            log.error("damaged journal cannot be read file=%s error=%s", aside, error)
-        return readings
-
-    async def _end_salvage(self) -> None:
-        floor = self._store.floor
-        first, last = await self._call(self._store.end_salvage)
-        for state in self.states.values():
-            state.cursor.settle(0, first)
-            state.cursor.settle(last, floor)
+    def moved(self) -> None:
+        """The file is another one, or other rows are in it: every sink's state is to be saved again."""
+        self.top = self._store.last_id
         self._dirty.update(self.states)
         self._wake.set()
-        async with self._grown:
-            self._grown.notify_all()
 
     # --- out ----------------------------------------------------------------------------------------------------------
 
@@ -367,7 +273,7 @@ class Journal:
                 if not rows and after < upto and not await self._call(self._store.is_really_gone, after, upto):
                     raise Unreachable("rows out of reach")
             except (sqlite3.Error, OSError) as error:
-                await self._mend(error, opened)
+                await self.recovery.mend(error, opened)
                 continue
             if opened != self._store.openings:
                 continue  # the rows were asked of another file
@@ -408,7 +314,7 @@ class Journal:
 
     def sent(self, sink: str, rows: Sequence[Row]) -> None:
         """Rows that `sink` has taken but may still lose: not settled, and not to be sent again for now."""
-        if self._is_stale(rows):
+        if self.recovery.is_stale(rows):
             return
         cursor = self._sent.get(sink)
         if cursor is None:
@@ -430,7 +336,7 @@ class Journal:
 
     def settle(self, sink: str, rows: Sequence[Row], settled: Settled) -> None:
         """Record that `sink` is done with `rows`; saved with the next commit."""
-        if self._is_stale(rows):
+        if self.recovery.is_stale(rows):
             self.unsend(sink)
             return  # they were thinned meanwhile, and counted as such: what is left of them goes out again
         state = self.states[sink]
@@ -443,11 +349,6 @@ class Journal:
             state.words = settled.held[-1].words
         self._pending.held.extend(settled.held)
         self._touch(sink)
-
-    def _is_stale(self, rows: Sequence[Row]) -> bool:
-        return any(
-            freed.after < row.id <= freed.upto and row.after != freed.after for freed in self._rewritten for row in rows
-        )
 
     def _touch(self, sink: str) -> None:
         self._dirty.add(sink)

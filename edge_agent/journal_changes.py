@@ -88,7 +88,7 @@ def repair(arguments: argparse.Namespace) -> int:
     before = reading(config, text, lambda: journal_file.verify(file_of(config), lambda _: None))
     if not before.is_sound:
         with showing(text("journal.repairing")) as seen:
-            _alone(config, text, lambda journal: journal.repair(seen))
+            _alone(config, text, lambda journal: journal.recovery.repair(seen))
     after = reading(config, text, lambda: journal_file.verify(file_of(config), lambda _: None))
     if arguments.json:
         print_json(after)

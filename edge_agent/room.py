@@ -110,6 +110,8 @@ class Room:
 
     def thin(self, states: Mapping[str, SinkState], last_id: int, policy: Policy) -> Freed | None:
         """Thin the oldest rows that wait; where all are thinned, give up the oldest. None: there is nothing to free."""
+        if self._ledger.paused:
+            return None
         while self._ledger.fold(last_id):
             pass
         for after, upto in stretches([state.cursor for state in states.values()], last_id):

@@ -86,11 +86,11 @@ class Store:
         self._db = connect(self.path)
         try:
             migrate(self._db)
-            self._limit_pages()
             self.ledger = Ledger(self._db)
             self.holes = Holes(self._db)
             self.room = Room(self._db, self.ledger, self.holes, self._site)
             self.mending = Mending(self._db, self.path, self.ledger, self.holes)
+            self._limit_pages()
             self._read_numbers()
             if tail is not None:
                 self.last_id = self.mending.take_tail(tail, self.last_id)
@@ -124,7 +124,10 @@ class Store:
 
     def _limit_pages(self, spare: int = 0) -> None:
         """Keep SQLite itself from filling the disk: a database that met a full disk cannot even delete."""
-        self._db.execute(f"PRAGMA max_page_count={max(256, self.max_bytes // PAGE) + spare}")
+        most = max(256, self.max_bytes // PAGE)
+        if self.floor:  # what comes back from a full file must find room beside what is new
+            most += most // 4
+        self._db.execute(f"PRAGMA max_page_count={most + spare}")
 
     def reopen(self) -> None:
         """Close and open again after an I/O error: a handle whose sync failed is never synced again."""
@@ -170,7 +173,9 @@ class Store:
 
     def end_salvage(self) -> tuple[int, int]:
         """All is back; (first, last) sequence numbers that came: what is between `last` and the floor never was."""
-        return self.mending.end()
+        span = self.mending.end()
+        self._limit_pages()
+        return span
 
     def is_really_gone(self, after: int, upto: int) -> bool:
         """True where no row in (after, upto] is there, and not only out of reach behind a damaged page."""

@@ -483,7 +483,7 @@ def test_thinning_below_and_above_what_a_sink_has_is_counted_for_each(tmp_path: 
     """One sink has the newest already, the other nothing: what goes counts as thinned only for whom it is missing."""
 
     def full(kept: Journal) -> Coroutine[None, None, bool]:
-        return kept._make_room()
+        return kept.recovery.make_room()
 
     async def work(kept: Journal) -> None:
         for n in range(40):
@@ -517,7 +517,7 @@ def test_readings_that_an_alarm_is_about_are_not_thinned(tmp_path: Path) -> None
     async def work(kept: Journal) -> None:
         for n in range(100):
             await put(kept, at(1000 * n, 6.0 if n in (31, 32, 33) else 1.0, source=LEVEL))
-        await kept._make_room()
+        await kept.recovery.make_room()
         rows = kept._store.rows(0, kept.top, 10**6, 1 << 30)
         lines = [line for row in rows for line in parse(unpack(row.body))]
         kept_at = [(line.time - NOW) // 1000 for line in lines if line.measurement == "water"]

@@ -187,7 +187,7 @@ class Machine(RuleBasedStateMachine):
         self._run(self.journal._commit())
         self.model.committed()
         before |= self._on_disk()
-        self._run(self.journal._make_room())
+        self._run(self.journal.recovery.make_room())
         gone = before - self._on_disk()
         thinned = {reading for reading in gone if any(reading in self.model.owed(sink) for sink in SINKS)}
         if not thinned:

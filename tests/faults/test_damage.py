@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from drivers.reading import Readings, Source, quantities
-from edge_agent import journal as journals
+from edge_agent import recovery
 from edge_agent.body import unpack
 from edge_agent.journal import Journal, Settled
 from edge_agent.pages import FRAME, WAL_HEADER, Pages, frames
@@ -175,8 +175,7 @@ def one_case(original: Original, folder: Path, seed: int) -> None:
 
 def cases(original: Original, folder: Path, count: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Many cases, one seed each."""
-    monkeypatch.setattr(journals, "RETRY", 0.01)
-    monkeypatch.setattr(journals, "IDLE", 0.01)
+    monkeypatch.setattr(recovery, "RETRY", 0.01)
     for seed in range(count):
         one_case(original, folder / str(seed), seed)
 
