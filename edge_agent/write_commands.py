@@ -14,6 +14,7 @@ from urllib.parse import urlencode
 
 import msgspec
 
+from drivers.frames import Outcome
 from drivers.scan import Progress
 from drivers.settings import Bus
 from drivers.writing import Written
@@ -36,11 +37,14 @@ def write(arguments: argparse.Namespace) -> int:
     writable: list[Writable] = asked(config, text, f"/modbus/writable?{query}", list[Writable])
     if arguments.device_address is not None:
         ask = WriteAsk(bus.id, arguments.unit, address=arguments.device_address)
+        _confirmed(arguments, (str(ask.address),), ask, text)
         return _write(arguments, config, text, bus, _with(arguments, ask))
     if arguments.setting is None or arguments.value is None:
         return _list(arguments, writable, text)
     setting = _setting(writable, arguments.setting, text)
     ask = WriteAsk(bus.id, arguments.unit, setting.key, _value(setting, arguments.value, text))
+    name = setting.choices.get(int(ask.value)) if ask.value.is_integer() else None
+    _confirmed(arguments, (name, f"{ask.value:g}") if name else (f"{ask.value:g}",), ask, text)
     return _write(arguments, config, text, bus, _with(arguments, ask))
 
 
@@ -81,7 +85,7 @@ def _value(setting: Writable, word: str, text: Text) -> float:
     """A number, or the meaning of one of the choices."""
     for raw, name in setting.choices.items():
         if word == name:
-            return raw
+            return float(raw)
     try:
         return float(word.replace(",", "."))
     except ValueError:
@@ -89,8 +93,6 @@ def _value(setting: Writable, word: str, text: Text) -> float:
 
 
 def _write(arguments: argparse.Namespace, config: Config, text: Text, bus: Bus, ask: WriteAsk) -> int:
-    wanted = f"{ask.address if ask.address is not None else ask.value:g}"
-    _confirmed(arguments, wanted, ask, text)
     with maintaining(arguments, config, text) as token:
         how: dict[str, Any] = {"method": "POST", "body": msgspec.json.encode(ask), "token": token}
         if ask.address is None:
@@ -101,16 +103,16 @@ def _write(arguments: argparse.Namespace, config: Config, text: Text, bus: Bus, 
     return 0 if written.done else 1
 
 
-def _confirmed(arguments: argparse.Namespace, wanted: str, ask: WriteAsk, text: Text) -> None:
-    """The person types the value once more. Raises Wrong where it is another."""
+def _confirmed(arguments: argparse.Namespace, words: tuple[str, ...], ask: WriteAsk, text: Text) -> None:
+    """The person types one of `words`, the first is shown. Raises Wrong where it is another."""
     what = "confirm_address" if ask.address is not None else "confirm"
-    question = text(f"modbus.write.{what}", bus=ask.bus, unit=ask.unit, setting=ask.setting, value=wanted)
+    question = text(f"modbus.write.{what}", bus=ask.bus, unit=ask.unit, setting=ask.setting, value=words[0])
     typed = arguments.confirm
     if typed is None and sys.stdin.isatty():
         typed = input(question + " ")
     if typed is None:
-        raise Wrong(text("modbus.write.unconfirmed", value=wanted))
-    if typed.strip() != wanted:
+        raise Wrong(text("modbus.write.unconfirmed", value=words[0]))
+    if typed.strip() not in words:
         raise Wrong(text("modbus.write.mistyped"))
 
 
@@ -136,10 +138,10 @@ def _told(written: Written, ask: WriteAsk, text: Text) -> list[str]:
         if ask.address is not None:
             lines.append(text("modbus.write.now_configure", old=written.unit, new=ask.address))
         return lines
+    if written.outcome == Outcome.exception.value:
+        return [*lines, painted(text("modbus.write.refused", code=written.code, **facts), "bad")]
     lines.append(painted(text("modbus.write.not_done", **facts), "bad"))
-    if written.outcome != "ok":
-        lines.append(failure(written.outcome, written.code, text))
-    return lines
+    return lines if written.outcome == Outcome.ok.value else [*lines, failure(written.outcome, written.code, text)]
 
 
 def _number(value: float | None) -> str:

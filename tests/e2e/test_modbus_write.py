@@ -14,6 +14,7 @@ import pytest
 
 from edge_agent.client import ask
 from edge_agent.maintain import Done, Held
+from tests.drivers.liar import exception, honest
 from tests.drivers.test_writing import Writable
 from tests.e2e.box import Agent
 
@@ -30,6 +31,7 @@ registers:
   - {key: level, addr: 4, scale: 0.01, unit: m, canonical: water.level_m}
 writable:
   - {key: height, addr: 5, scale: 0.01, unit: m, range: [0, 40], what: {en: mast height, vi: chiều cao cột}}
+  - {key: baud, addr: 6, enum: {2: '9600', 3: '115200'}, what: {en: baud rate, vi: tốc độ}}
   - {key: address, addr: 20, range: [1, 247], role: address, what: {en: Modbus address, vi: địa chỉ Modbus}}
 """
 CONFIG = """
@@ -141,6 +143,22 @@ def test_what_is_not_written(box: Box, words: tuple[str, ...], said: str) -> Non
     done = box.edge("line-1", *words)
     assert (done.returncode, said in done.stderr) == (2, True), done.stderr
     assert box.slave.written == []
+
+
+def test_choice_by_its_meaning(box: Box) -> None:
+    """A choice is named and confirmed by what it means, and its number is what is written."""
+    done = box.edge("line-1", "1", "baud", "115200", "--confirm", "115200")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert box.slave.written == [(1, 6, 3)]
+
+
+def test_device_that_refuses(box: Box) -> None:
+    """The refusal is said with its code; exit code 1, and the audit line says that nothing was confirmed."""
+    box.slave.always = lambda slave, ask: (exception(4) if ask.fc == 6 else honest)(slave, ask)
+    done = box.edge("line-1", "1", "height", "5", "--confirm", "5")
+    assert done.returncode == 1
+    assert "The device refuses height = 5, code 4; it still has 3." in done.stdout
+    assert box.audit()[0].result == "not confirmed (exception): 3.0 -> 3.0"
 
 
 def test_nothing_is_written_while_another_maintains(box: Box) -> None:
