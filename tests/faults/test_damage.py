@@ -13,12 +13,14 @@ import pytest
 from drivers.reading import Readings, Source, quantities
 from edge_agent import recovery
 from edge_agent.body import unpack
+from edge_agent.demo_servers import wait_until
 from edge_agent.journal import Journal, Settled
 from edge_agent.pages import FRAME, WAL_HEADER, Pages, frames
 from edge_agent.rows import Group
 from edge_agent.salvage import Stored, stored
 from edge_agent.schema import PAGE
 from edge_agent.store import Store
+from tests.e2e.box import Agent
 from tests.faults.scale import scaled
 
 Q = quantities()
@@ -26,6 +28,12 @@ NAMES = [name for name, quantity in Q.items() if quantity.kind == "float"]
 STATIONS = [Source(f"met-{n}", tuple(Q[name] for name in NAMES if name.startswith("weather."))) for n in range(8)]
 NOW = 1_786_674_000_000
 COMMITS = 150
+AGENT = """
+site: cl-02
+language: en
+state: ./state
+box: {disabled: true}
+"""
 START_WITHIN = 3.0
 
 
@@ -189,3 +197,30 @@ def test_journal_after_random_damage(original: Original, tmp_path: Path, monkeyp
 def test_journal_after_much_random_damage(original: Original, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same, 500 times."""
     cases(original, tmp_path, scaled(500, 100), monkeypatch)
+
+
+def test_agent_is_up_at_once_with_a_damaged_journal_and_says_so(tmp_path: Path) -> None:
+    """Its first page is gone: the agent answers, brings back what stands on the others, and its status has an alarm."""
+    (tmp_path / "agent.yaml").write_text(AGENT, encoding="utf-8")
+    (tmp_path / "state").mkdir()
+    kept = Store(tmp_path / "state" / "journal.db", "cl-02", "boot-1", 64 << 20)
+    for n in range(COMMITS):
+        group = Group()
+        for some in readings(n):
+            group.add(some)
+        kept.commit(group)
+    total = kept.last_id
+    kept.close()
+    with (tmp_path / "state" / "journal.db").open("r+b") as file:
+        file.write(bytes(PAGE))  # the first page: nothing of the file can be opened
+    agent = Agent(tmp_path)
+    began = time.monotonic()
+    agent.start()
+    try:
+        assert time.monotonic() - began < 10  # Python's own start on a busy machine is in it
+        assert wait_until(lambda: agent.status().journal.readings > 0.9 * total, 20), agent.log()
+        now = agent.status()
+        assert any("damaged" in reason for reason in now.reasons), now.reasons
+        assert "journal damaged, set aside" in agent.log()
+    finally:
+        agent.kill()
