@@ -232,11 +232,10 @@ def main() -> None:
     if asked.janus:
         janus.enter_namespace()
     kinds = ["edge", "janus", "janus default"] if asked.janus else ["edge"]
-    results = [
-        asyncio.run(one(kind, asked.publishers, asked.viewers, asked.seconds))
-        for _ in range(asked.runs)
-        for kind in kinds
-    ]
+    results: list[Result] = []
+    for kind in kinds * asked.runs:
+        results.append(asyncio.run(one(kind, asked.publishers, asked.viewers, asked.seconds)))
+        print(f"{kind}: {results[-1].microseconds:.1f} us/packet", file=sys.stderr, flush=True)
     print(table(results))
 
 
