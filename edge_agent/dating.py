@@ -74,7 +74,8 @@ class Dating:
     async def begin(self) -> None:
         """Before anything is read: what is the clock, and what does the journal hold of an earlier run?"""
         await self.clock.look()
-        if self.clock.told.state != "waiting":
+        self._journal.clock_doubtful = self.clock.told.state == "waiting"
+        if not self._journal.clock_doubtful:
             await self._date()
 
     async def run(self) -> None:
@@ -88,6 +89,8 @@ class Dating:
             self._journal.clock_doubtful = abs(step) > LEAP_S and not self.clock.synced()
             if not self.steps.full():
                 self.steps.put_nowait(step)
+        if self.clock.told.state == "waiting":
+            self._journal.clock_doubtful = True
         if self.clock.synced():
             self._journal.clock_doubtful = self._gave_up = False
         if self._journal.undated is None:

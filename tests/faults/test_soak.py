@@ -1,4 +1,4 @@
-"""Everything at once, drawn from a seed: the ward twenty times as fast, and servers, lines and readings that fail."""
+"""Everything at once, drawn from a seed: the ward faster than ever, and servers, lines and readings that fail."""
 
 from __future__ import annotations
 
