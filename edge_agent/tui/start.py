@@ -72,8 +72,8 @@ def _painter(terminal: Terminal, *, thin: bool) -> Painter:
 
 
 def _full(picture: Picture, text: Text, painter: Painter, zone: str, maintain: str) -> int:
-    from edge_agent.tui.app import Moment
     from edge_agent.tui.app import Terminal as Full
+    from edge_agent.tui.shell import Moment
 
     Full(picture, text, painter, Moment(zone), maintain).run(mouse=False)
     return 0

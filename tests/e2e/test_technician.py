@@ -200,6 +200,22 @@ def test_stopped_agent(agent: Agent, lines: list[Line], term: str) -> None:
     assert line.left() == 0
 
 
+def test_two_technicians(agent: Agent, lines: list[Line]) -> None:
+    """The second is told who maintains and may take over; the first is told and only looks from then on."""
+    environ = {"TERM": "xterm-256color", "LANG": "C.UTF-8"}
+    first = _open(lines, agent, environ, "--maintain", "An")
+    first.until("BẢO TRÌ An")
+    second = _open(lines, agent, environ, "--maintain", "Bích")
+    second.until("An")
+    second.until("Bấm S")
+    second.type("S")
+    second.until("BẢO TRÌ Bích")
+    first.type("A")
+    first.until("Bích")
+    second.type("q")
+    assert second.left() == 0
+
+
 def test_no_agent(tmp_path: Path, lines: list[Line]) -> None:
     """Without an agent the screen comes up, says so and what to do, and takes the agent up when it starts."""
     file = tmp_path / "agent.yaml"

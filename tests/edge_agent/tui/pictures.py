@@ -15,8 +15,8 @@ from edge_agent.machine import BoxNow, ClockNow, PowerNow, Service, StorageNow
 from edge_agent.maintain import Done, Maintenance
 from edge_agent.status import JournalStat, JournalStatus, SinkCursor, SinkStatus, Status
 from edge_agent.trial_now import ConfigNow
-from edge_agent.tui.app import Moment
 from edge_agent.tui.picture import Away, Line, MeetingPlace, Picture
+from edge_agent.tui.shell import Moment
 from edge_agent.uplink import Uplink
 
 NOW = 100_000.0

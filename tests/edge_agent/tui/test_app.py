@@ -90,6 +90,19 @@ def test_language_changes_at_a_key() -> None:
     walk("ok", steps)
 
 
+def test_palette_finds_a_screen_by_its_name() -> None:
+    """`:` and a few letters lead where the digit does, for whoever does not know the digits."""
+
+    async def steps(terminal: Terminal, pilot: Pilot[None]) -> None:
+        await pilot.press("colon", *"Máy")
+        await pilot.pause(0.5)
+        await pilot.press("enter")
+        await pilot.pause(0.5)
+        assert "Raspberry Pi 4" in text_of(terminal)
+
+    walk("ok", steps)
+
+
 def test_silent_agent_makes_everything_old() -> None:
     """No value and no state looks fresh once the agent stopped answering."""
 
