@@ -12,7 +12,7 @@ import struct
 import time
 import tty
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -22,8 +22,8 @@ from drivers.frames import crc
 
 Chunks = list[tuple[float, bytes]]
 """Bytes to send, each after so many seconds from the request."""
-CLOSE = b"close"
-"""Stands for closing the connection."""
+CLOSE, HALF_CLOSE = b"close", b"half close"
+"""Stand for closing the connection, and for sending no more on it."""
 
 
 class Ask(NamedTuple):
@@ -85,7 +85,8 @@ class Slave:
         buffer = b""
         with suppress(ConnectionResetError, asyncio.CancelledError):
             while data := await reader.read(4096):
-                buffer = self._take(buffer + data, partial(_write, writer), writer.close)
+                ends: dict[bytes, Callable[[], object]] = {CLOSE: writer.close, HALF_CLOSE: partial(_write_eof, writer)}
+                buffer = self._take(buffer + data, partial(_write, writer), ends)
         self._links.discard(writer)
         self.closed += 1
         writer.close()
@@ -95,7 +96,9 @@ class Slave:
         for writer in self._links:
             writer.close()
 
-    def _take(self, buffer: bytes, write: Callable[[bytes], object], close: Callable[[], object]) -> bytes:
+    def _take(
+        self, buffer: bytes, write: Callable[[bytes], object], ends: Mapping[bytes, Callable[[], object]]
+    ) -> bytes:
         size = 8 if self.rtu else 12
         while len(buffer) >= size:
             frame, buffer = buffer[:size], buffer[size:]
@@ -106,7 +109,7 @@ class Slave:
             lie = self.lies.popleft() if self.lies else self.always
             loop = asyncio.get_running_loop()
             for delay, chunk in lie(self, ask):
-                action = close if chunk is CLOSE else partial(write, chunk)
+                action = ends.get(chunk) or partial(write, chunk)
                 loop.call_later(delay, action) if delay else action()
         return buffer
 
@@ -124,7 +127,7 @@ class Slave:
 
         def readable() -> None:
             nonlocal buffer
-            buffer = self._take(buffer + os.read(master, 4096), lambda data: os.write(master, data), lambda: None)
+            buffer = self._take(buffer + os.read(master, 4096), lambda data: os.write(master, data), {})
 
         loop.add_reader(master, readable)
         try:
@@ -142,11 +145,27 @@ def _write(writer: asyncio.StreamWriter, data: bytes) -> None:
         writer.write(data)
 
 
+def _write_eof(writer: asyncio.StreamWriter) -> None:
+    if not writer.is_closing():
+        writer.write_eof()
+
+
 Lie = Callable[[Slave, Ask], Chunks]
 
 
 def honest(slave: Slave, ask: Ask) -> Chunks:
     return [(0, slave.answer(ask))]
+
+
+def paced(baud: int, turnaround: float) -> Lie:
+    """Honest on a line of that speed: request, the silence that ends it, turnaround and answer take their time."""
+    character = 10 / baud
+
+    def lie(slave: Slave, ask: Ask) -> Chunks:
+        answer = slave.answer(ask)
+        return [((8 + 3.5 + len(answer)) * character + turnaround, answer)]
+
+    return lie
 
 
 def after(seconds: float, lie: Lie = honest) -> Lie:
@@ -159,6 +178,10 @@ def silence(slave: Slave, ask: Ask) -> Chunks:
 
 def close(slave: Slave, ask: Ask) -> Chunks:
     return [(0, CLOSE)]
+
+
+def half_close(slave: Slave, ask: Ask) -> Chunks:
+    return [(0, HALF_CLOSE)]
 
 
 def wrong_unit(slave: Slave, ask: Ask) -> Chunks:
@@ -220,6 +243,16 @@ def header_length(length: int) -> Lie:
 
 def in_pieces(slave: Slave, ask: Ask) -> Chunks:
     return [(0.002 * i, bytes((byte,))) for i, byte in enumerate(slave.answer(ask))]
+
+
+def byte_by_byte(seconds: float) -> Lie:
+    """One byte in so many seconds."""
+    return lambda slave, ask: [(seconds * i, bytes((byte,))) for i, byte in enumerate(slave.answer(ask))]
+
+
+def babble(seconds: float) -> Lie:
+    """Never falls silent for so long."""
+    return lambda slave, ask: [(0.004 * i, b"\xa5\x5a") for i in range(int(seconds / 0.004))]
 
 
 def cut_short(slave: Slave, ask: Ask) -> Chunks:

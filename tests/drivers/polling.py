@@ -15,7 +15,7 @@ from tests.drivers.liar import Slave
 
 Run = Callable[[Coroutine[Any, Any, None]], None]
 """The fixture `run`."""
-PATIENCE = 0.06
+PATIENCE = 0.1
 """Time-out of the buses here, in seconds."""
 
 

@@ -115,7 +115,7 @@ def test_a_station_with_several_measurements(run: Run) -> None:
     async def main() -> None:
         slave = Slave()
         server, port = await slave.listen()
-        async with polled(bus(port), station) as (_, batches):
+        async with polled(bus(port, device(every=0.3)), station) as (_, batches):
             first, second = await take(batches, 2)
         got = [([r.source.point(i) for i in range(len(r.values))], r.values) for r in first.readings]
         assert got == [

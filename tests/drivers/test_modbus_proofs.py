@@ -1,0 +1,212 @@
+"""What the Modbus driver promises of a bad line, counted: no wrong value, and dead units cost the others little.
+
+The long runs (`make faults`) are the promise itself; the short ones beside them are the same at another scale.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections import Counter
+from itertools import pairwise
+
+import msgspec
+import pytest
+import uvloop
+
+from drivers.settings import Bus
+from tests.drivers import liar
+from tests.drivers.liar import Ask, Chunks, Slave
+from tests.drivers.polling import FAR_APART, Run, bus, device, polled, right, take, values, was_read
+from tests.drivers.test_modbus_liars import RTU_LIES, TCP_LIES
+
+BAUD, TURNAROUND = 115_200, 0.005
+UNITS = 20
+
+
+class Kept(msgspec.Struct, frozen=True):
+    """What became of the healthy units of a line."""
+
+    share: float
+    """Polls that were read, of those that should have been, onset included."""
+    worst: float
+    """The same of the unit that fared worst."""
+    probes: int
+    """Requests to dead units."""
+
+
+async def _kept(dead: int, known: bool, every: float, timeout: float, seconds: float) -> Kept:
+    """Poll a paced line of UNITS for so long; after a tenth of it, or from the start, `dead` of them are silent."""
+    slave, silent = Slave(rtu=True), set(range(1, dead + 1))
+    honest, began = liar.paced(BAUD, TURNAROUND), time.monotonic()
+
+    def answer(slave: Slave, ask: Ask) -> Chunks:
+        gone = ask.unit in silent and (not known or ask.at > began + seconds / 10)
+        return [] if gone else honest(slave, ask)
+
+    slave.always = answer
+    units = [device(unit, every=every) for unit in range(1, UNITS + 1)]
+    read: Counter[str] = Counter()
+    with slave.on_a_pty() as port:
+        async with polled(bus(port, *units, timeout=timeout)) as (_, batches):
+            async for batch in batches:
+                read[batch.readings[-1].source.device] += was_read(batch)
+                if time.monotonic() > began + seconds:
+                    break
+    turns = (time.monotonic() - began) / every
+    healthy = [read[f"d{unit}"] / turns for unit in range(dead + 1, UNITS + 1)]
+    return Kept(sum(healthy) / len(healthy), min(healthy), sum(ask.unit in silent for ask in slave.asked))
+
+
+@pytest.mark.faults
+@pytest.mark.timeout(900)
+def test_silent_units_on_a_line_for_ten_minutes(capsys: pytest.CaptureFixture[str]) -> None:
+    """1 and 5 of 20 units silent, known or never seen before, at 1 s on 115,200 baud: the others keep 95 %."""
+
+    async def main() -> list[Kept]:
+        cases = ((1, True), (5, True), (5, False))
+        return await asyncio.gather(*(_kept(dead, known, 1.0, 1.0, 600.0) for dead, known in cases))
+
+    found = uvloop.run(main())
+    with capsys.disabled():
+        print(f"\nkept by healthy units (1 silent, 5 silent, 5 never seen): {found}")
+    assert all(each.share >= 0.95 and each.worst >= 0.93 for each in found)
+
+
+def test_silent_units_on_a_line() -> None:
+    """The same at a fifth of the time-outs, for some seconds: most of what is lost is lost at the onset."""
+    one, five = uvloop.run(_both())
+    assert one.share >= 0.75
+    assert five.share >= 0.5
+    assert five.probes <= 5 * (3 + 10)
+
+
+async def _both() -> tuple[Kept, Kept]:
+    return await asyncio.gather(_kept(1, True, 1.0, 0.2, 8.0), _kept(5, True, 1.0, 0.2, 8.0))
+
+
+# --- liars ------------------------------------------------------------------------------------------------------------
+
+
+async def _lied_to(slave: Slave, told: Bus, reads: int) -> Counter[str]:
+    """Poll until the slave was asked so often; how many values were right, missing and wrong."""
+    good, seen = right(slave, 1, 3, 0, 3000, 6000), Counter[str]()
+    async with polled(told, FAR_APART) as (_, batches):
+        async for batch in batches:
+            for value, expected in zip(values(batch), good, strict=True):
+                seen["missing" if value is None else "right" if value == expected else "wrong"] += 1
+            if len(slave.asked) >= reads:
+                break
+    return seen
+
+
+def _at_random(lies: dict[str, tuple[liar.Lie, str]], share: float, seed: int) -> liar.Lie:
+    """A lie of any kind to so many questions."""
+    chance, modes = random.Random(seed), [lie for lie, _ in lies.values()]
+
+    def any_of_them(slave: Slave, ask: Ask) -> Chunks:
+        lie = chance.choice(modes) if chance.random() < share else liar.honest
+        return lie(slave, ask)
+
+    return any_of_them
+
+
+@pytest.mark.faults
+@pytest.mark.timeout(1500)
+@pytest.mark.parametrize("rtu", [False, True], ids=["tcp", "rtu"])
+def test_ten_thousand_reads_of_a_liar(rtu: bool, capsys: pytest.CaptureFixture[str]) -> None:
+    """Every mode of lying at random among honest answers, 10,000 reads: not one wrong value."""
+
+    async def main() -> Counter[str]:
+        slave = Slave(rtu)
+        slave.always = _at_random(RTU_LIES if rtu else TCP_LIES, 0.1, seed=16 + rtu)
+        one = device(every=0.001)
+        if rtu:
+            with slave.on_a_pty() as port:
+                return await _lied_to(slave, bus(port, one), 10_000)
+        server, number = await slave.listen()
+        seen = await _lied_to(slave, bus(number, one), 10_000)
+        server.close()
+        return seen
+
+    seen = uvloop.run(main())
+    with capsys.disabled():
+        print(f"\nliar over {'rtu' if rtu else 'tcp'}: {dict(seen)}")
+    assert seen["wrong"] == 0
+    assert seen["right"] > 5_000
+
+
+@pytest.mark.parametrize("rtu", [False, True], ids=["tcp", "rtu"])
+def test_an_honest_unit_beside_a_liar(run: Run, rtu: bool) -> None:
+    """Whatever the liar does, the honest unit of the same bus is read right, and goes on being read."""
+    lies = {name: each for name, each in (RTU_LIES if rtu else TCP_LIES).items() if "close" not in name}
+
+    async def main() -> None:
+        slave = Slave(rtu)
+        lying = _at_random(lies, 0.5, seed=5)
+        slave.always = lambda s, ask: lying(s, ask) if ask.unit == 1 else liar.honest(s, ask)
+        server, port = await slave.listen()
+        units = device(1, every=0.1), device(2, every=0.2)
+        good = {f"d{unit}": right(slave, unit, 3, 0, 1) for unit in (1, 2)}
+        async with polled(bus(port, *units, timeout=0.05, framer="rtu" if rtu else "tcp")) as (_, batches):
+            read, began = 0, time.monotonic()
+            async for batch in batches:
+                name = batch.readings[-1].source.device
+                assert all(v in (None, g) for v, g in zip(values(batch), good[name], strict=True))
+                read += name == "d2" and was_read(batch)
+                if time.monotonic() > began + 3:
+                    break
+        assert read >= (5 if rtu else 10)  # of 15
+        server.close()
+
+    run(main())
+
+
+@pytest.mark.faults
+def test_the_pace_of_an_honest_unit_beside_a_liar() -> None:
+    """TCP: in every mode of the liar the other unit's polls are never further apart than two periods."""
+
+    async def main() -> dict[str, float]:
+        found: dict[str, float] = {}
+        for name, (lie, _) in TCP_LIES.items():
+            slave = Slave()
+            slave.always = lambda s, ask, lie=lie: (lie if ask.unit == 1 else liar.honest)(s, ask)  # type: ignore[misc]
+            server, port = await slave.listen()
+            units = device(1, every=0.25), device(2, every=0.25)
+            async with polled(bus(port, *units, timeout=1.0)) as (_, batches):
+                await take(batches, 2)
+                end = time.monotonic() + 4
+                async for _ in batches:
+                    if time.monotonic() > end:
+                        break
+            times = [ask.at for ask in slave.asked if ask.unit == 2]
+            found[name] = max((later - sooner for sooner, later in pairwise(times)), default=9.0)
+            server.close()
+        return found
+
+    late = {name: gap for name, gap in uvloop.run(main()).items() if gap > 0.5 + 0.05}
+    assert late == {}
+
+
+def test_a_gateway_that_closes_for_a_dead_unit(run: Run) -> None:
+    """It is held against that unit alone: the other keeps its pace, and the endpoint is not called unreachable."""
+
+    async def main() -> None:
+        slave = Slave()
+        slave.always = lambda s, ask: (liar.close if ask.unit == 1 else liar.honest)(s, ask)
+        server, port = await slave.listen()
+        async with polled(bus(port, device(1, every=0.1), device(2, every=0.1))) as (driver, batches):
+            end, read = time.monotonic() + 2, 0
+            async for batch in batches:
+                read += batch.readings[-1].source.device == "d2" and was_read(batch)
+                assert all(trouble.subject != "line" for trouble in driver.troubles()) or read == 0
+                if time.monotonic() > end:
+                    break
+            assert [trouble.what for trouble in driver.troubles()] == ["device_silent"]
+            assert driver.devices["d1"].cause == "silent"
+            assert driver.devices["d1"].next_try is not None
+        assert read >= 12  # of 20
+        server.close()
+
+    run(main())
