@@ -2,7 +2,20 @@
 
 import sys
 
-from bench import disk, drain, end_to_end, flat_out, meeting, meeting_relay, modbus, mqtt, start, thingsboard, tui
+from bench import (
+    disk,
+    drain,
+    end_to_end,
+    flat_out,
+    meeting,
+    meeting_relay,
+    modbus,
+    modbus_line,
+    mqtt,
+    start,
+    thingsboard,
+    tui,
+)
 from bench.command import main
 
 BENCHMARKS = (
@@ -13,6 +26,7 @@ BENCHMARKS = (
     disk.benchmark,
     start.benchmark,
     modbus.benchmark,
+    modbus_line.benchmark,
     tui.benchmark,
     thingsboard.benchmark,
     meeting.benchmark,

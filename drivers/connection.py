@@ -30,6 +30,8 @@ RETRY_FIRST, RETRY_LAST = 0.5, 30.0
 """Seconds between two attempts to connect: doubled each time, up to a quarter more or less at random."""
 SLICE = 2.0
 """Longest single sleep in seconds, so that the watchdog sees progress."""
+FINE = 0.01
+"""Seconds below which a pause of the line is kept exactly."""
 UNANSWERED, LONG_SILENT = 5, 10.0
 """Requests in a row without a byte from a TCP endpoint after which the connection is made anew: it may be half open.
 Two are enough where nothing has come for so many seconds."""
@@ -60,6 +62,8 @@ class Connection:
         """Of the last request."""
         self.seconds = self.held = 0.0
         """What the last request took, and for how long the line is now held because of it."""
+        self.busy = 0.0
+        """Seconds that requests have held the line, all in all."""
         self.blameless = False
         """The last request failed for the bus's sake, not for the unit's."""
         self.rtu = bus.is_serial or bus.framer == "rtu"
@@ -109,6 +113,7 @@ class Connection:
         outcome = await wire.ask(request, patience)
         now = monotonic()
         self.seconds, self.held, self.blameless = now - sent, 0.0, False
+        self.busy += self.seconds
         if self.taps:
             self.taps.transaction(guard, outcome, sent, now, guest)
         if outcome is Outcome.ok:
@@ -143,6 +148,7 @@ class Connection:
             self._doubted.add(debt.number)
         if self.rtu and outcome in UNSETTLED:
             self.held = self._silence.hold(debt, patience, trusted)
+            self.busy += self.held
         elif outcome is Outcome.timeout and self.guard:
             self._overdue[self.guard.transaction] = debt
             if len(self._overdue) > OVERDUE:
@@ -177,7 +183,9 @@ class Connection:
         while monotonic() < limit:
             heard = guard.heard_at
             if (wait := self._silence.wait(guard)) > 0:
-                await self.sleep(wait, rousable=False)
+                # A timer of uvloop is exact to a millisecond, at 115,200 baud as much as an answer: the rest is waited
+                # for awake, with the loop going round.
+                await self.sleep(wait if wait > FINE else int(wait * 1000) / 1000, rousable=False)
                 continue
             # Bytes may lie in the kernel that the loop has not come to read: let it, before they count as an answer.
             await asyncio.sleep(0)

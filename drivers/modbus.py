@@ -17,6 +17,7 @@ from drivers.connection import Connection
 from drivers.driver import Batch, Trouble
 from drivers.frames import Outcome, Request
 from drivers.guests import LONGEST, SHARE, Answer, BusAway, Frame, Guest, Guests
+from drivers.link import LinkReport
 from drivers.profile import Profile
 from drivers.quarantine import Cause
 from drivers.reading import Reason
@@ -54,6 +55,7 @@ class ModbusBus:
         self._interposed: list[Batch] = []
         """Of alarms that were polled between the blocks of another unit."""
         self._guests = Guests(SHARE if self._units else 1.0)
+        self._link = LinkReport(bus.id, self._units, monotonic())
 
     # --- what others see ---
 
@@ -155,6 +157,13 @@ class ModbusBus:
                 while self._interposed:
                     yield self._interposed.pop(0)
                 yield batch
+                if self._link.due(now := monotonic()):
+                    yield Batch(self._link.readings(now, self._connection.busy))
+        except asyncio.CancelledError:
+            # Polls that were left out are told with the next good one; at the end there is none, and the sum must hold.
+            if left := [each for unit in self._units for each in unit.left_out(monotonic())]:
+                yield Batch(tuple(left))
+            raise
         finally:
             self._guests.send_away()
             self._connection.drop()

@@ -7,6 +7,7 @@ the poll with a batch that always covers every point: its value, or why there is
 from __future__ import annotations
 
 import logging
+import math
 import statistics
 import time
 from collections import deque
@@ -217,6 +218,12 @@ class Unit:
         """A poll for which the unit could not even be asked."""
         polls, self._missed = 1 + self._missed, 0
         return Batch(self.map.blank(why, *clock(), polls))
+
+    def left_out(self, now: float) -> tuple[Readings, ...]:
+        """At the end: what the polls left out so far stand for. Those still to come in a quarantine are not counted."""
+        to_come = max(0, math.ceil((self.due - now) / self.device.every) - 1)
+        polls, self._missed = max(0, self._missed - to_come), 0
+        return self.map.blank(self._missed_why, *clock(), polls) if polls else ()
 
     def _left_out(self, now: float, stamp: int, mono: int) -> tuple[Readings, ...]:
         """What the polls left out before a good one stand for; a steady trickle is gathered for a while."""

@@ -160,7 +160,9 @@ class Board:
             )
 
     def _stale(self, entry: _Entry) -> bool:
-        period = self._periods.get(entry.newest.source.device, entry.period)
+        source = entry.newest.source
+        # How a link does is told at a pace of its own, whatever the pace of its device.
+        period = entry.period if source.measurement == "link" else self._periods.get(source.device, entry.period)
         return period is not None and time.monotonic() - entry.arrived > max(LEAST_STALE, LATE_PERIODS * period)
 
 

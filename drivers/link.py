@@ -1,0 +1,50 @@
+"""How the links of a bus do, as readings: what became of each device's requests, and how busy the line is. No I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from drivers.reading import NO_FAULTS, Readings, Reason, Source, quantities
+from drivers.unit import DeviceState, Unit, clock
+
+EVERY = 60.0
+"""Seconds that one report is of."""
+COUNTERS = ("ok", "timeout", "garbled", "exception", "short", "late")
+
+
+class LinkReport:
+    """One bus's."""
+
+    def __init__(self, bus: str, units: Iterable[Unit], now: float) -> None:
+        """`now`: `time.monotonic()`, here and below."""
+        names = [f"link.{name}" for name in (*COUNTERS, "latency_ms")]
+        fields = tuple(quantities()[name] for name in names)
+        self._devices = [
+            (unit.state, Source(unit.device.id, fields, origin=f"{bus} unit {unit.device.unit}")) for unit in units
+        ]
+        self._line = Source(bus, (quantities()["link.load_pct"],), origin=bus)
+        self._before = [_counts(state) for state, _ in self._devices]
+        self._busy, self._since = 0.0, now
+
+    def due(self, now: float) -> bool:
+        """True once the time of a report is over."""
+        return now >= self._since + EVERY
+
+    def readings(self, now: float, busy: float) -> tuple[Readings, ...]:
+        """What came since the last report; `busy`: seconds since the start that requests have held the line."""
+        stamp, mono = clock()
+        load = min(100.0, round(100 * (busy - self._busy) / (now - self._since), 1))
+        self._busy, self._since = busy, now
+        found = [Readings(self._line, stamp, mono, (load,))]
+        for i, (state, source) in enumerate(self._devices):
+            counts = _counts(state)
+            rise = [count - before for count, before in zip(counts, self._before[i], strict=True)]
+            self._before[i] = counts
+            latency = round(1000 * state.median, 2) if state.median is not None and rise[0] else None
+            faults = NO_FAULTS if latency is not None else {len(COUNTERS): Reason.not_connected}
+            found.append(Readings(source, stamp, mono, (*rise, latency), faults))
+        return tuple(found)
+
+
+def _counts(state: DeviceState) -> list[int]:
+    return [getattr(state, name) for name in COUNTERS]
