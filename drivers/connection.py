@@ -171,7 +171,7 @@ class Connection:
         So where all was well till now another connection is made at once, and it is held against the unit alone.
         """
         recent = monotonic() < self._answered_at + ALIVE
-        if recent and (self._proven or shaky) and not self._bus.is_serial:
+        if ((recent and self._proven) or shaky) and not self._bus.is_serial:
             self.drop()
             return
         self.blameless = True

@@ -254,6 +254,7 @@ class ModbusBus:
             return False
         if connection.blameless:
             unit.excuse()
+            unit.quarantine.suspect()
         self._schedule.losses.charge(connection.seconds + connection.held)
         return self._costly(outcome, patience)
 

@@ -63,6 +63,10 @@ class Quarantine:
         self._known, self.failed, self.cause = True, 0, None
         self.shaky = max(0, self.shaky - 1)
 
+    def suspect(self) -> None:
+        """It may have been the cause of a failure that is not counted as its own."""
+        self.shaky = SHAKY
+
     def fail(self, cause: Cause) -> None:
         """A poll brought nothing."""
         self.failed += 1

@@ -350,12 +350,13 @@ def _cover(fc: int, rows: list[Register], line: Line, limits: Limits) -> list[Bl
     outer = _without_nested(rows)
     widest = limits.bits if fc in BIT_FUNCTIONS else limits.registers
     each = line.bits() if fc in BIT_FUNCTIONS else line.register
+    bounded = bool(limits.forbidden or limits.barriers)
     best, cut = [0.0], [0]
     for i, last in enumerate(outer, 1):
         options: list[tuple[float, int]] = []
         for j in range(i - 1, -1, -1):
             _, count = _span(outer[j], last, limits.whole)
-            if j < i - 1 and (count > widest or _crosses(fc, outer[j:i], limits)):
+            if j < i - 1 and (count > widest or (bounded and _crosses(fc, outer[j:i], limits))):
                 break
             options.append((best[j] + line.request + count * each, j))
         least, j = min(options)
@@ -383,7 +384,7 @@ def _span(first: Register, last: Register, whole: tuple[int, int] | None) -> tup
 
 def _crosses(fc: int, run: list[Register], limits: Limits) -> bool:
     """True where a request for the run would read over a forbidden range or a barrier."""
-    if any(f == fc and run[0].addr < address < run[-1].end for f, address in limits.barriers):
+    if limits.barriers and any(f == fc and run[0].addr < at < run[-1].end for f, at in limits.barriers):
         return True
     if not limits.forbidden:
         return False

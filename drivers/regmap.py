@@ -93,6 +93,11 @@ class RegisterMap:
         self._shapes = [_shape(source, mine, rows) for source, mine in self.sources]
         self._casts = [(i, cast) for i, row in enumerate(rows) if (cast := _cast(row))]
 
+    def can_change(self) -> bool:
+        """False where no cost of a request makes a better plan: one block for each function, without holes."""
+        functions = {step.block.fc for step in self.steps}
+        return len(functions) < len(self.steps) or any(step.block.holes() for step in self.steps)
+
     def readings(self, time: int, mono: int, polls: int = 1) -> tuple[Readings, ...]:
         """One instant of every source, from what the steps hold now."""
         values: list[Value | None] = []

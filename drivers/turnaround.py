@@ -18,6 +18,8 @@ TIMES_USUAL, TIMES_LONGEST = 3.0, 1.5
 LEAST, LEAST_SHARE = 0.2, 1 / 3
 """Shortest learned time-out, in seconds and as a share of the bus's: adapters hand bytes over every 16 ms, a device may
 once be busy with something else, and a busy box is not a silent device."""
+LOOK = 60.0
+"""Seconds between two looks at what a request costs."""
 MOVED = 0.25
 """Share by which an estimate must have moved before the blocks are planned anew."""
 STEEPEST = 0.05
@@ -40,7 +42,7 @@ class Turnaround:
         self._usual = self._longest = 0.0
         """Seconds beyond what the bytes take: the median, and the most."""
         self._late = 0.0
-        self._unseen, self._looks = 0, 0
+        self._unseen, self._look_at = 0, 0.0
 
     def answered(self, registers: float, seconds: float) -> None:
         """A good answer of so many registers took `seconds`."""
@@ -48,7 +50,6 @@ class Turnaround:
         self._unseen += 1
         if self._unseen >= EACH or len(self._answers) == FEW:
             self._unseen = 0
-            self._looks += 1
             beyond = [seconds - self._on_wire(registers) for registers, seconds in self._answers]
             self._usual, self._longest = median(beyond), max(*beyond, self._late)
             self._late /= 2
@@ -75,11 +76,11 @@ class Turnaround:
         usual = max(TIMES_USUAL * (wire + self._usual), wire + self.slowest, least)
         return min(usual, most + wire)
 
-    def moved(self) -> Line | None:
-        """What a request costs now, where that differs by a quarter from what was planned for."""
-        if self._looks < KEPT // EACH or len(self._answers) < KEPT:
+    def moved(self, now: float) -> Line | None:
+        """What a request costs now, where that differs by a quarter from what was planned for. Asked once in LOOK."""
+        if now < self._look_at or len(self._answers) < KEPT:
             return None
-        self._looks = 0
+        self._look_at = now + LOOK
         each = self._each()
         request = median(seconds - each * registers for registers, seconds in self._answers)
         found = Line(request=max(request, 1e-5) + self._gap, register=each)

@@ -119,6 +119,7 @@ class Unit:
 
     def _plan(self) -> None:
         self.map.arrange(self._turnaround.line, self._limits)
+        self._may_change = self.map.can_change()
         self.order = list(self.map.steps)
         """The steps as they are asked: one that got no answer comes last the next time."""
 
@@ -210,7 +211,7 @@ class Unit:
             self._missed = 0
         if self._illegal:
             self._spare()
-        elif self._turnaround.moved():
+        elif self._may_change and self._turnaround.moved(now):
             self._plan()
         return batch
 

@@ -12,7 +12,7 @@ from drivers import link
 from drivers.driver import Batch
 from drivers.reading import Reason
 from drivers.register import Line
-from drivers.turnaround import FEW, KEPT, LEAST, Turnaround
+from drivers.turnaround import FEW, KEPT, LEAST, LOOK, Turnaround
 from tests.drivers import liar
 from tests.drivers.liar import Slave
 from tests.drivers.polling import (
@@ -106,14 +106,15 @@ def test_planning_anew() -> None:
     learned = Turnaround(Line(0.02, 0.001), Line(0.01, 0.001), 0.002)
     for i in range(2 * KEPT):
         learned.answered(10 + i % 30, 0.018 + 0.001 * (10 + i % 30))
-    assert learned.moved() is None
+    assert learned.moved(0.0) is None
     for i in range(2 * KEPT):
         learned.answered(10 + i % 30, 0.058 + 0.001 * (10 + i % 30))
-    found = learned.moved()
+    assert learned.moved(LOOK / 2) is None  # once in a while is enough
+    found = learned.moved(LOOK)
     assert found
     assert found.request == pytest.approx(0.06)
     assert found.register == pytest.approx(0.001)
-    assert learned.moved() is None
+    assert learned.moved(2 * LOOK) is None
 
 
 def test_an_alarm_among_slow_devices(run: Run) -> None:
@@ -129,7 +130,7 @@ def test_an_alarm_among_slow_devices(run: Run) -> None:
             began = time.monotonic()
             found = await until(batches, lambda _: time.monotonic() > began + 2.5)
         starts = [ask.at for ask in slave.asked if ask.unit == 3 and ask.start == 0]
-        assert max(later - sooner for sooner, later in pairwise(starts)) < 0.4 + 0.2
+        assert max(later - sooner for sooner, later in pairwise(starts)) < 2 * 0.4
         polled_units = {batch.readings[0].source.device for batch in found if was_read(batch)}
         assert polled_units == {"d1", "d2", "d3"}
         server.close()
