@@ -95,7 +95,7 @@ class Connection:
         long as an answer takes, for its own may be yet to come; and the same is asked once more.
         """
         outcome = await self._once(request, patience, trusted, shaky, guest)
-        if outcome is Outcome.ok and request.dev_id in self._doubted and request.size:
+        if self._doubted and outcome is Outcome.ok and request.dev_id in self._doubted and request.size:
             self._doubted.discard(request.dev_id)
             if self.rtu:
                 self._silence.pause(Debt(request.dev_id, monotonic()), patience)

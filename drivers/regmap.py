@@ -28,6 +28,8 @@ class Step:
         """Registers on the line."""
         self.outcome, self.code = Outcome.ok, 0
         """The last one, and its exception code."""
+        self.patience, self.learned = 0.0, -1
+        """Seconds to wait for its answer while all is well, and as of when."""
         self.missed = 0
         """Polls in a row in which it held the line up in vain."""
         self.rests_until = 0.0

@@ -43,6 +43,8 @@ class Turnaround:
         """Seconds beyond what the bytes take: the median, and the most."""
         self._late = 0.0
         self._unseen, self._look_at = 0, 0.0
+        self.learned = 0
+        """How often something was learned, so that others know when to ask again."""
 
     def answered(self, registers: float, seconds: float) -> None:
         """A good answer of so many registers took `seconds`."""
@@ -50,6 +52,7 @@ class Turnaround:
         self._unseen += 1
         if self._unseen >= EACH or len(self._answers) == FEW:
             self._unseen = 0
+            self.learned += 1
             beyond = [seconds - self._on_wire(registers) for registers, seconds in self._answers]
             self._usual, self._longest = median(beyond), max(*beyond, self._late)
             self._late /= 2
@@ -57,6 +60,7 @@ class Turnaround:
     def came_late(self, seconds: float) -> None:
         """An answer took longer than it was waited for: wait longer from now on."""
         self._late = max(self._late, seconds)
+        self.learned += 1
         self._longest = max(self._longest, seconds)
 
     @property

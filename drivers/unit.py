@@ -48,6 +48,7 @@ ILLEGAL = (2, 3)
 NO_PATH, NO_ANSWER = 10, 11
 BEHIND_GATEWAY = (NO_PATH, NO_ANSWER)
 """Exceptions of a gateway: no path to the unit, no answer from it (application protocol 7)."""
+NO_LIMIT = float("inf")
 FOLD = 1.0
 """Seconds for which polls that the bus had no time for are gathered before they are reported."""
 
@@ -128,11 +129,16 @@ class Unit:
         """What a request to it costs, as last planned for: assumed at first, then learned from its answers."""
         return self._turnaround.line
 
-    def patience(self, step: Step, most: float = float("inf")) -> float:
+    def patience(self, step: Step, most: float = NO_LIMIT) -> float:
         """Seconds to wait for an answer: learned, within the bus's time-out, and within `most` unless it was slower.
 
         A unit that has long been silent may have become slow, and one that came late needs more: both get it all.
         """
+        turnaround = self._turnaround
+        if not self._failed and most == NO_LIMIT:
+            if step.learned != turnaround.learned:
+                step.patience, step.learned = turnaround.patience(step.size, self._bus.timeout), turnaround.learned
+            return step.patience
         learned = self.quarantine.failed <= ENOUGH and not self.tardy
         allowed = min(self._bus.timeout, max(most, self._turnaround.slowest))
         return self._turnaround.patience(step.size, allowed, learned)
