@@ -14,11 +14,21 @@ import msgspec
 
 from edge_agent.ledger import Ledger
 from edge_agent.room import Holes
-from edge_agent.salvage import Stored, Tail, believed, copy_aside, next_number, set_aside, take_small_tables
+from edge_agent.salvage import (
+    Stored,
+    Tail,
+    aside_name,
+    believed,
+    copy_aside,
+    next_number,
+    set_aside,
+    take_small_tables,
+)
 from edge_agent.schema import connect, migrate
 
 log = logging.getLogger("edge.journal")
 
+NEW = ".new"
 _SMALL = ("sinks", "ledger", "quarantine", "boots", "holes")
 _ROW = "id, readings, first_ms, last_ms, committed_ms, boot, side, body, span, crc"
 _BEFORE = "id - coalesce(span, readings)"
@@ -29,16 +39,30 @@ def begin_file(path: Path, why: object, last_id: int) -> None:
 
     Raises OSError, sqlite3.Error.
     """
-    number = next_number(path, last_id)
-    aside = set_aside(path, why)
-    db = connect(path)
+    number, aside, fresh = next_number(path, last_id), aside_name(path), path.with_name(path.name + NEW)
+    for suffix in ("", "-wal", "-shm"):
+        fresh.with_name(fresh.name + suffix).unlink(missing_ok=True)
+    _write_fresh(fresh, path, aside.name, number)
+    set_aside(path, aside, why)  # only now: on a full disk the old one stays, and this is tried again
+    fresh.rename(path)
+
+
+def end_beginning(path: Path) -> None:
+    """Finish what a power cut between the two renamings of `begin_file` left. Raises OSError."""
+    fresh = path.with_name(path.name + NEW)
+    if fresh.exists() and not path.exists():
+        fresh.rename(path)
+
+
+def _write_fresh(fresh: Path, damaged: Path, aside: str, number: int) -> None:
+    db = connect(fresh)
     try:
         migrate(db)
         with db:
-            if not take_small_tables(aside, db):
+            if not take_small_tables(damaged, db):
                 for table in _SMALL:
                     db.execute(f"DELETE FROM {table}")
-            notes = [("salvaging", aside.name), ("floor", number)]
+            notes = [("salvaging", aside), ("floor", number)]
             db.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", notes)
             db.execute("INSERT OR REPLACE INTO sqlite_sequence(name, seq) VALUES ('blobs', ?)", (number,))
     finally:

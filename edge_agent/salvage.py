@@ -55,9 +55,8 @@ class Stored(msgspec.Struct, frozen=True):
         return self.id - (self.span or self.readings)
 
 
-def set_aside(path: Path, why: object) -> Path:
-    """Rename a damaged journal with its WAL; its new name. Raises OSError."""
-    aside = _name(path)
+def set_aside(path: Path, aside: Path, why: object) -> None:
+    """Rename a damaged journal with its WAL. Raises OSError."""
     for suffix in SUFFIXES:
         damaged = path.with_name(path.name + suffix)
         if damaged.exists():
@@ -65,19 +64,19 @@ def set_aside(path: Path, why: object) -> Path:
     path.with_name(path.name + "-shm").unlink(missing_ok=True)
     log.error("journal damaged, set aside file=%s error=%s", aside, why)
     _forget_old(path)
-    return aside
 
 
 def copy_aside(path: Path, wal: bytes) -> Path:
     """Keep a copy of a damaged WAL; the name of the journal that it would belong to. Raises OSError."""
-    aside = _name(path)
+    aside = aside_name(path)
     aside.with_name(aside.name + "-wal").write_bytes(wal)
     log.error("journal's last commits damaged, set aside file=%s-wal", aside)
     _forget_old(path)
     return aside
 
 
-def _name(path: Path) -> Path:
+def aside_name(path: Path) -> Path:
+    """A name for a damaged journal that is to be set aside now."""
     stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
     names = (path.with_name(f"{path.name}.damaged-{stamp}{again}") for again in ("", *(f".{n}" for n in range(1, 999))))
     return next(name for name in names if not any(name.with_name(name.name + suffix).exists() for suffix in SUFFIXES))

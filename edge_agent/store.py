@@ -19,7 +19,7 @@ from typing import Any
 from edge_agent.body import DAMAGED, pack, unpack
 from edge_agent.ledger import Key, Ledger, Side, SinkState, Tally, merge, pack_side, tally, unpack_side
 from edge_agent.lines import Encoder, stamp_of
-from edge_agent.mending import Mending, begin_file, insert_row
+from edge_agent.mending import Mending, begin_file, end_beginning, insert_row
 from edge_agent.room import Freed, Holes, Room
 from edge_agent.rows import Group, Held, Quarantined, Row, Stat
 from edge_agent.salvage import Stored, aside_files, broken_tail
@@ -82,6 +82,7 @@ class Store:
 
     def _open(self) -> None:
         self.openings += 1
+        end_beginning(self.path)
         tail = broken_tail(self.path)
         self._db = connect(self.path)
         try:

@@ -530,3 +530,22 @@ def test_readings_that_an_alarm_is_about_are_not_thinned(tmp_path: Path) -> None
     policy = Policy(60_000, (condition("water-1.water.level_m >= 5"),))
     opened = Store(tmp_path / "journal.db", "cl-02", "boot-1", 64 << 20, policy)
     run(work, lambda: Journal(opened, {"centre": ALL}, window=0.01, keep_days=30))
+
+
+def test_damaged_file_on_a_full_disk_stays_until_a_new_one_can_be_begun(tmp_path: Path) -> None:
+    """What cannot be written is not begun: the old file is set aside only when the new one is whole."""
+    kept = store(tmp_path)
+    group = Group()
+    group.add(at(0))
+    kept.commit(group)
+    (tmp_path / "journal.db.new").mkdir()  # as a disk that takes no new file
+    with pytest.raises(OSError, match=r"journal\.db\.new"):
+        kept.begin_anew("test")
+    kept.reopen()
+    assert (kept.stat().readings, kept.stat().damaged_files) == (2, 0)
+    (tmp_path / "journal.db.new").rmdir()
+    kept.begin_anew("test")
+    assert (kept.salvaging is not None, kept.stat().damaged_files) == (True, 1)
+    kept.close()
+    (tmp_path / "journal.db").rename(tmp_path / "journal.db.new")  # as after a cut between the two renamings
+    assert store(tmp_path).salvaging is not None
