@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from edge_agent.text import LANGUAGES, Text, texts
 from edge_agent.wrong import Wrong
 
+SERVE_PORT = 8090
 DEFAULT_CONFIG = Path("/etc/edge-agent/agent.yaml")
 Command = Callable[[argparse.Namespace], int]
 ROLES = ("chair", "secretary", "site", "guest")
@@ -100,6 +101,10 @@ def _net(arguments: argparse.Namespace) -> int:
 
 
 def _tui(arguments: argparse.Namespace) -> int:
+    if arguments.serve:
+        from edge_agent.tui import serve
+
+        return serve.main(arguments)
     from edge_agent.tui import start
 
     return start.main(arguments)
@@ -239,6 +244,8 @@ def _shows(parser: argparse.ArgumentParser, text: Text) -> None:
     parser.add_argument("--plain", action="store_true", help=text("help.tui.plain"))
     parser.add_argument("--maintain", metavar="NAME", nargs="?", const="", help=text("help.tui.maintain"))
     parser.add_argument("--thin", action="store_true", help=text("help.tui.thin"))
+    parser.add_argument("--serve", action="store_true", help=text("help.tui.serve"))
+    parser.add_argument("--port", type=int, default=SERVE_PORT, metavar="P", help=text("help.tui.port"))
     parser.add_argument("--language", choices=LANGUAGES, dest="speak", help=text("help.tui.language"))
 
 
@@ -252,6 +259,8 @@ def _tickets(parser: argparse.ArgumentParser, text: Text) -> None:
     issue.add_argument("--for", dest="life", metavar="T", help=text("help.ticket.life"))
     kind = issue.add_mutually_exclusive_group()
     kind.add_argument("--code", action="store_true", help=text("help.ticket.code"))
+    kind.add_argument("--terminal", action="store_true", help=text("help.ticket.terminal"))
+    issue.add_argument("--port", type=int, default=SERVE_PORT, metavar="P", help=text("help.tui.port"))
     kind.add_argument("--device", action="store_true", help=text("help.ticket.device"))
     issue.add_argument("--qr", action="store_true", help=text("help.ticket.qr"))
     _asks(_add(kinds, "list", text, of="ticket."), text, _ticket("listing"))

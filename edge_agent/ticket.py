@@ -27,6 +27,8 @@ from edge_agent.meeting_config import Meeting, settings_of
 from edge_agent.show import table, terminal_width
 from edge_agent.text import DAY, HOUR, MINUTE, Text
 
+TERMINAL = "@terminal"
+"""The place that a ticket for `edge tui --serve` opens; no room can be called so."""
 USUAL_LIFE = 12 * HOUR
 """Seconds that an invitation is good for when nothing is said: it is sent in the morning for the afternoon."""
 UNITS = {"m": MINUTE, "h": HOUR, "d": DAY}
@@ -64,7 +66,9 @@ def issue(arguments: argparse.Namespace) -> int:
     role: Role = arguments.role or ("guest" if arguments.code else "site")
     room = arguments.room or meeting.room
     rooms = settings_of(config, meeting).rooms()
-    if room not in rooms:
+    if arguments.terminal:
+        room, role = TERMINAL, "guest"
+    elif room not in rooms:
         raise Wrong(text("ticket.no_room", room=room, rooms=", ".join(sorted(rooms))))
     made = Issued(room, role, _when(time.time() + life, config))
     if arguments.code:
@@ -72,7 +76,8 @@ def issue(arguments: argparse.Namespace) -> int:
             code = Codes(folder).issue(room, life, role)
         _tell(msgspec.structs.replace(made, code=code), arguments, text)
         return 0
-    door = meeting.url or invitation(*_door(meeting), "").removesuffix("/#t=")
+    invited = meeting.url or invitation(*_door(meeting), "").removesuffix("/#t=")
+    door = f"http://127.0.0.1:{arguments.port}" if arguments.terminal else invited
     name, site = arguments.name or config.name or config.site, arguments.site or config.site
     with _folder(config, meeting, text) as folder:
         tickets = Tickets(folder)

@@ -18,6 +18,7 @@ from edge_agent.tui.maintain import Maintain
 from edge_agent.tui.page import Bar, Page, Painter
 from edge_agent.tui.picture import Picture
 from edge_agent.tui.rows import Place, Row
+from edge_agent.tui.terminal import in_browser
 from edge_agent.tui.views import log
 from edge_agent.tui.views.frame import Frame
 from edge_agent.tui.views.screens import footer, header, of
@@ -54,7 +55,7 @@ class Shell(App[None]):
 
     def __init__(self, picture: Picture, text: Text, painter: Painter, moment: Moment, maintain: str = "") -> None:
         """`text`: the language to begin with; `maintain`: who wants to change things, empty: only looks."""
-        super().__init__(driver_class=MeasuredDriver, ansi_color=True)
+        super().__init__(driver_class=None if in_browser() else MeasuredDriver, ansi_color=True)
         self._picture, self._text, self._moment = picture, text, moment
         self._head, self._page, self._foot = Bar(painter), Page(painter), Bar(painter)
         self._maintain = Maintain(picture, maintain)

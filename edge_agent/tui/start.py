@@ -14,7 +14,7 @@ import msgspec
 from edge_agent.text import Text, texts
 from edge_agent.tui.given import Given, Reading
 from edge_agent.tui.picture import Picture
-from edge_agent.tui.terminal import Terminal, decide, given_environ, mend_locale, this_terminal
+from edge_agent.tui.terminal import Terminal, decide, given_environ, in_browser, mend_locale, this_terminal
 
 if TYPE_CHECKING:
     from edge_agent.tui.page import Painter
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def main(arguments: argparse.Namespace) -> int:
     """0 when the technician leaves."""
     reading = Reading(arguments.config)
-    terminal = decide(given_environ(), *this_terminal())
+    terminal = Terminal(plain=False) if in_browser() else decide(given_environ(), *this_terminal())
     mend_locale(os.environ)
     if arguments.plain and not terminal.plain:
         terminal = msgspec.structs.replace(terminal, plain=True, why="asked")

@@ -87,6 +87,11 @@ def mend_locale(environ: dict[str, str] | os._Environ[str]) -> None:
         environ["LANG"] = FALLBACK
 
 
+def in_browser() -> bool:
+    """True where textual-serve shows the screens in a browser: it asks for a driver of its own."""
+    return os.environ.get("TEXTUAL_DRIVER", "").endswith("WebDriver")
+
+
 def given_environ() -> Mapping[str, str]:
     """The environment as it was given to us: Python itself puts LC_CTYPE in for a locale that is not installed."""
     try:
