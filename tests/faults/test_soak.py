@@ -1,4 +1,4 @@
-"""Everything at once, drawn from a seed: the ward faster than ever, and servers, lines and readings that fail."""
+"""Everything at once, drawn from a seed: four polls a second; servers, processes and readings that fail."""
 
 from __future__ import annotations
 
