@@ -9,8 +9,8 @@ CODE := drivers conference edge_agent
 # Debian package:command. Real servers, and for the tests a real browser; demo and tests start them by themselves.
 SERVERS := mosquitto:mosquitto influxdb:influxd victoria-metrics:victoria-metrics
 BROWSER := chromium:chromium
-# A file system in user space and a tracer for the faults of the disk; nft for those of the network.
-FAULTS := fuse3:fusermount3 strace:strace nftables:nft
+# A file system in user space and a tracer for the faults of the disk, nft for those of the network, a terminal for the technician.
+FAULTS := fuse3:fusermount3 strace:strace nftables:nft tmux:tmux
 
 export PYTHON
 # The servers are in /usr/sbin, which Debian leaves out of an ordinary user's PATH.
