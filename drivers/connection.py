@@ -78,7 +78,7 @@ class Connection:
         """By transaction (TCP)."""
         self._silence = Silence(gap)
         """RTU only."""
-        self._doubted: set[int] = set()
+        self.doubts: set[int] = set()
         """Units of which an answer was missed."""
         self._roused: asyncio.Future[None] | None = None
         """Ends the sleep under way."""
@@ -94,15 +94,16 @@ class Connection:
         A unit's first answer after a missed one could be that. It is thrown away; then the line is listened to for as
         long as an answer takes, for its own may be yet to come; and the same is asked once more.
         """
-        outcome = await self._once(request, patience, trusted, shaky, guest)
-        if self._doubted and outcome is Outcome.ok and request.dev_id in self._doubted and request.size:
-            self._doubted.discard(request.dev_id)
+        outcome = await self.once(request, patience, trusted, shaky, guest)
+        if self.doubts and outcome is Outcome.ok and request.dev_id in self.doubts and request.size:
+            self.doubts.discard(request.dev_id)
             if self.rtu:
                 self._silence.pause(Debt(request.dev_id, monotonic()), patience)
-            outcome = await self._once(request, patience, trusted, shaky, guest)
+            outcome = await self.once(request, patience, trusted, shaky, guest)
         return outcome
 
-    async def _once(self, request: Request, patience: float, trusted: bool, shaky: bool, guest: bool) -> Outcome:
+    async def once(self, request: Request, patience: float, trusted: bool, shaky: bool, guest: bool = False) -> Outcome:
+        """As `ask`, where no unit is doubted."""
         wire = self._wire
         if wire is None:
             return Outcome.lost
@@ -145,7 +146,7 @@ class Connection:
     def _aftermath(self, debt: Debt, patience: float, outcome: Outcome, trusted: bool, shaky: bool) -> None:
         """Remember what may still come, and whether the connection is of any use."""
         if outcome in UNSETTLED:
-            self._doubted.add(debt.number)
+            self.doubts.add(debt.number)
         if self.rtu and outcome in UNSETTLED:
             self.held = self._silence.hold(debt, patience, trusted)
             self.busy += self.held

@@ -33,6 +33,8 @@ class Identification:
         self.wrong = ""
         """What stands there instead, for people; empty: nothing wrong is known."""
         self._checks = [Check(_step(unit, each), each) for each in profile.identities()]
+        self.asks = bool(self._checks)
+        """The profile names registers to tell it by."""
         self._expected: dict[str, int | str] = dict(told)
         self._due = 0.0
 

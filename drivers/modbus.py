@@ -50,7 +50,7 @@ class ModbusBus:
         self.devices: Mapping[str, DeviceState] = {unit.device.id: unit.state for unit in self._units}
         """Counters of every device."""
         self._schedule = Schedule(self._units, monotonic())
-        self._brisk = 0.8 * min((device.every for device in bus.devices), default=1.0)
+        self._brisk = 0.8 * min(device.every for device in bus.devices) if len(bus.devices) > 1 else float("inf")
         """Seconds that may be waited for an answer whoever else is due."""
         self._interposed: list[Batch] = []
         """Of alarms that were polled between the blocks of another unit."""
@@ -197,7 +197,7 @@ class ModbusBus:
 
     async def _turn(self, unit: Unit) -> Batch:
         """One due poll."""
-        if not await self._connection.make():
+        if not self._connection.is_open and not await self._connection.make():
             await self._connection.sleep(AWAY)
             batch = unit.unread(Reason.not_connected)
             unit.advance(monotonic(), Reason.not_connected)
@@ -210,7 +210,7 @@ class ModbusBus:
 
     async def _poll(self, unit: Unit) -> None:
         """Ask the unit's blocks; the first that gets no answer ends the poll where going on would cost the line."""
-        if not await self._identify(unit):
+        if unit.identification.asks and not await self._identify(unit):
             return
         steps = unit.steps(monotonic())
         for i, step in enumerate(steps):
@@ -246,7 +246,8 @@ class ModbusBus:
             patience = unit.patience(step, self._schedule.patience(unit))
         held_for = unit.quarantine.trusted or unit.tardy
         its_own = unit.quarantine.shaky > 0 and len(self._units) > 1
-        outcome = await connection.ask(step.request, patience, held_for, its_own)
+        ask = connection.ask if connection.doubts else connection.once
+        outcome = await ask(step.request, patience, held_for, its_own)
         if connection.guard:
             unit.heard(step, outcome, connection.guard, connection.seconds)
         unit.free_at = monotonic() + unit.device.pause

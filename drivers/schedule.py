@@ -32,7 +32,7 @@ class Schedule:
 
     def turn(self, now: float) -> Unit | None:
         """The unit to poll now."""
-        first = min(self._units, key=_due, default=None)
+        first = self._units[0] if len(self._units) == 1 else min(self._units, key=_due, default=None)
         if first is None or first.due > now + EARLY:
             self.wake = first.due if first else now + 60.0
             return None

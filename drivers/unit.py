@@ -108,6 +108,8 @@ class Unit:
         self.free_at = 0.0
         """`time.monotonic()` from which the device can take a request."""
         self._failed, self._failing_since = 0, 0.0
+        self._all_asked_from = 0.0
+        """`time.monotonic()` from which no block rests."""
         self._wrong: tuple[Outcome, int] | None = None
         self._illegal: list[Step] = []
         self._missed, self._missed_why, self._folded_at = 0, Reason.waiting, 0.0
@@ -145,6 +147,8 @@ class Unit:
 
     def steps(self, now: float) -> list[Step]:
         """What to ask in this poll. A block that long gave no answer is left out for a while, never all of them."""
+        if self._all_asked_from <= now:
+            return self.order
         resting = [step for step in self.order if step.rests_until > now]
         if not resting or len(resting) == len(self.order):
             return self.order
@@ -192,7 +196,9 @@ class Unit:
         self.order = [*self.order[at + 1 :], *self.order[:at], step]
         step.missed += 1
         if step.missed >= ENOUGH and not self.quarantine.begun:
-            step.rests_until = now + min(self.device.every * float(1 << min(step.missed - ENOUGH + 1, 30)), LONGEST)
+            rest = min(self.device.every * float(1 << min(step.missed - ENOUGH + 1, 30)), LONGEST)
+            step.rests_until = now + rest
+            self._all_asked_from = max(self._all_asked_from, step.rests_until)
 
     def skip(self, steps: Iterable[Step], why: Reason) -> None:
         """These are not asked in this poll."""
