@@ -205,7 +205,7 @@ class ModbusBus:
         await self._poll(unit)
         now = monotonic()
         batch = unit.report(now)
-        unit.advance(now, rests_until=self._connection.rests_until(unit.device.unit))
+        unit.advance(now, rests_until=self._connection.rests_until(unit.device.unit) if unit.failing else 0.0)
         return batch
 
     async def _poll(self, unit: Unit) -> None:
@@ -250,7 +250,8 @@ class ModbusBus:
         outcome = await ask(step.request, patience, held_for, its_own)
         if connection.guard:
             unit.heard(step, outcome, connection.guard, connection.seconds)
-        unit.free_at = monotonic() + unit.device.pause
+        if unit.device.pause:
+            unit.free_at = monotonic() + unit.device.pause
         if outcome is Outcome.ok:
             return False
         if connection.blameless:

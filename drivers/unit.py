@@ -131,6 +131,11 @@ class Unit:
         """What a request to it costs, as last planned for: assumed at first, then learned from its answers."""
         return self._turnaround.line
 
+    @property
+    def failing(self) -> bool:
+        """The last poll was not all good."""
+        return self._failed > 0
+
     def patience(self, step: Step, most: float = NO_LIMIT) -> float:
         """Seconds to wait for an answer: learned, within the bus's time-out, and within `most` unless it was slower.
 
