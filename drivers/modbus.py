@@ -216,7 +216,7 @@ class ModbusBus:
         for i, step in enumerate(steps):
             if i and (alarm := self._schedule.alarm(monotonic(), unit)):
                 self._interposed.append(await self._turn(alarm))
-            if not self._connection.is_open:
+            if i and not self._connection.is_open:
                 unit.skip(steps[i:], Reason.not_connected)
                 return
             if await self._ask(unit, step):

@@ -11,7 +11,7 @@ KEPT = 64
 """Answers that count."""
 FEW = 8
 """Answers from which on something is learned."""
-EACH = 32
+EACH = 64
 """Answers between two looks at them."""
 TIMES_USUAL, TIMES_LONGEST = 3.0, 1.5
 """A time-out is at least so many usual answers, and so many times the longest of late."""
