@@ -21,8 +21,9 @@ import msgspec
 from drivers.reading import Readings
 from edge_agent.cursor import Cursor, lane, live_lane
 from edge_agent.ledger import HOUR_MS, Side, SinkState, pack_state
-from edge_agent.recovery import RETRY, Recovery, Unreachable
+from edge_agent.recovery import RETRY, Recovery
 from edge_agent.rows import Group, Held, Quarantined, Row, Stat
+from edge_agent.schema import Unreachable
 from edge_agent.store import Store
 from edge_agent.wear import Wear
 

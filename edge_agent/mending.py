@@ -24,7 +24,7 @@ from edge_agent.salvage import (
     set_aside,
     take_small_tables,
 )
-from edge_agent.schema import connect, migrate
+from edge_agent.schema import Unreachable, connect, migrate
 
 log = logging.getLogger("edge.journal")
 
@@ -157,8 +157,14 @@ class Mending:
         return sound
 
     def drop_damaged(self, id_: int) -> None:
-        """A row whose body cannot be unpacked any more: kept in a file of its own, and gone from the journal."""
-        row = Stored(*self._db.execute(f"SELECT {_ROW} FROM blobs WHERE id = ?", (id_,)).fetchone())
+        """A row whose body cannot be unpacked any more: kept in a file of its own, and gone from the journal.
+
+        Raises Unreachable where the row was seen in passing and is not found by its number: the tree itself is damaged.
+        """
+        found = self._db.execute(f"SELECT {_ROW} FROM blobs WHERE id = ?", (id_,)).fetchone()
+        if found is None:
+            raise Unreachable(f"row {id_} out of order")
+        row = Stored(*found)
         mended = believed(msgspec.convert(row, type=Stored, from_attributes=True))
         with self._db:
             if mended is None:

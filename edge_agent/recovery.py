@@ -27,10 +27,6 @@ MOST_REWRITTEN = 1000
 """Thinned ranges that are remembered: a sink may still be sending what stood there."""
 
 
-class Unreachable(sqlite3.DatabaseError):
-    """Rows that must be there are not found, or cannot be what was written: the file is damaged."""
-
-
 class Recovery:
     """What a journal does when its file or its disk fails."""
 
@@ -47,7 +43,7 @@ class Recovery:
         """
         if full:
             await self.make_room()
-        elif is_damage(error) or isinstance(error, Unreachable):
+        elif is_damage(error):
             await self._begin_anew(error)
         else:
             await self._journal.call(self._journal.store.reopen)
@@ -96,7 +92,7 @@ class Recovery:
 
     async def _replace(self, error: sqlite3.Error | OSError, opened: int) -> None:
         async with self._journal.alone():
-            damaged = isinstance(error, Unreachable) or (isinstance(error, sqlite3.Error) and is_damage(error))
+            damaged = isinstance(error, sqlite3.Error) and is_damage(error)
             if damaged and opened == self._journal.store.openings:
                 with contextlib.suppress(sqlite3.Error, OSError):  # the next commit says it too
                     await self._begin_anew(error)

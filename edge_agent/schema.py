@@ -116,8 +116,14 @@ def has_strange_values(db: sqlite3.Connection) -> bool:
     return False
 
 
+class Unreachable(sqlite3.DatabaseError):
+    """Rows that must be there are not found, or cannot be what was written: the file is damaged."""
+
+
 def is_damage(error: sqlite3.Error) -> bool:
     """True where the file's content is at fault, false where the disk or the folder is."""
+    if isinstance(error, Unreachable):
+        return True
     code = getattr(error, "sqlite_errorcode", None)
     return isinstance(error, sqlite3.DatabaseError) and code is not None and code & 0xFF not in ENVIRONMENT
 
