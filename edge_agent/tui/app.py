@@ -17,6 +17,7 @@ from textual.screen import Screen as TextualScreen
 from edge_agent.tui.maintain import RENEW, Cannot
 from edge_agent.tui.rows import Place
 from edge_agent.tui.shell import Shell
+from edge_agent.tui.terminal import in_browser
 from edge_agent.tui.views import modbus
 from edge_agent.tui.views.screens import SCREENS
 
@@ -123,8 +124,14 @@ class Terminal(Shell):
         if run := self._picture.runs.get(self._place.screen):
             run.stop()
 
+    def _visits(self) -> bool:
+        """True, and said, for a visitor in a browser: who only looks starts nothing on the box."""
+        if in_browser():
+            self._notice(self._text("tui.visitor"), severity="warning")
+        return in_browser()
+
     def _run(self, screen: str, words: Sequence[str]) -> None:
-        if not self._picture.runs[screen].running:
+        if not self._picture.runs[screen].running and not self._visits():
             work = self._picture.runs[screen].go(words, self._picture.file, self._moment.now, self._told)
             self.run_worker(self._finish(work), name=f"edge-{screen}", exit_on_error=False)
             self.call_later(self._page.to_top)
@@ -142,7 +149,7 @@ class Terminal(Shell):
 
     def action_bundle(self) -> None:
         """Everything that somebody far away needs, in one file without secrets."""
-        if not self._picture.runs["report"].running:
+        if not self._picture.runs["report"].running and not self._visits():
             self._notice(self._text("tui.bundle.begun"))
             self.run_worker(self._bundle(), name="edge-report", exit_on_error=False)
 

@@ -1,8 +1,9 @@
 """`edge tui --serve`: the screens in a browser, for the centre's staff; each visitor's are a process of their own.
 
 On loopback only: a reverse proxy or an SSH tunnel leads there. Who has a ticket of `edge ticket issue --terminal` gets
-in, two at a time, and only looks: the screens are started without --maintain. The ticket comes behind the `#` of the
-link, so that it stands in no log; a cookie keeps it, and it is checked again at every step and while one looks.
+in, two at a time, and only looks: the screens are started without --maintain, and start no tool themselves. The ticket
+comes behind the `#` of the link, so that it stands in no log; a cookie keeps it, and it is checked again at every step
+and while one looks.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+import pytest
 from textual.pilot import Pilot
 
 from edge_agent.text import texts
@@ -64,6 +65,21 @@ def test_enter_goes_to_what_is_selected() -> None:
         assert "temp_c" not in text_of(terminal)
 
     walk("ok", steps)
+
+
+def test_visitor_in_a_browser_starts_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No test on the network screen and no bundle: both are refused in a sentence."""
+    monkeypatch.setenv("TEXTUAL_DRIVER", "textual.drivers.web_driver:WebDriver")
+    monkeypatch.chdir(tmp_path)
+
+    async def steps(terminal: Terminal, pilot: Pilot[None]) -> None:
+        await pilot.press("5", "c", "b")
+        await pilot.pause()
+        assert {notice.message for notice in terminal._notifications} == {texts("vi")("tui.visitor")}
+        assert not any(run.running or run.lines for run in terminal._picture.runs.values())
+
+    walk("ok", steps)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_filter_leaves_only_what_fits() -> None:
