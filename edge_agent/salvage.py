@@ -167,6 +167,8 @@ class Salvage:
         database = aside if aside.exists() else None
         self._pages = Pages(database, aside.with_name(aside.name + "-wal"))
         self._at = 0
+        self._doubtful: list[Stored] = []
+        """Whole, but not as their checksum says: perhaps under a wrong number, so that those who are sure go first."""
 
     @property
     def share(self) -> float:
@@ -176,28 +178,38 @@ class Salvage:
     def portion(self) -> list[Stored] | None:
         """The rows on the next pages; None: that was all."""
         if self._at >= len(self._pages):
-            return None
+            last, self._doubtful = self._doubtful, []
+            return last or None
         first, self._at = self._at, self._at + PORTION
         return list(self._rows(first))
 
     def _rows(self, first: int) -> Iterator[Stored]:
         for number, page in self._pages.images(first, PORTION):
             for record in self._pages.records(number, page):
-                if (row := stored(record)) is not None:
-                    yield row
+                row = _as_it_stands(record)
+                if row is None or (whole := believed(row)) is None:
+                    continue
+                if row.crc in (None, whole.crc):
+                    yield whole
+                else:
+                    self._doubtful.append(whole)
 
 
 def stored(record: Record) -> Stored | None:
     """The row of the journal that a record is, if it is one and whole."""
+    row = _as_it_stands(record)
+    return None if row is None else believed(row)
+
+
+def _as_it_stands(record: Record) -> Stored | None:
     fields = record.fields
     if record.kind != TABLE_LEAF or not 8 <= len(fields) <= 10 or record.rowid <= 0:
         return None
     names = Stored.__struct_fields__[: len(fields)]
     try:
-        row = msgspec.convert(dict(zip(names, (record.rowid, *fields[1:]), strict=True)), type=Stored)
+        return msgspec.convert(dict(zip(names, (record.rowid, *fields[1:]), strict=True)), type=Stored)
     except msgspec.ValidationError:
         return None
-    return believed(row)
 
 
 def believed(row: Stored) -> Stored | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import sqlite3
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +18,7 @@ from edge_agent.demo_servers import wait_until
 from edge_agent.journal import Journal, Settled
 from edge_agent.pages import FRAME, WAL_HEADER, Pages, frames
 from edge_agent.rows import Group
-from edge_agent.salvage import Stored, stored
+from edge_agent.salvage import Salvage, Stored, stored
 from edge_agent.schema import PAGE
 from edge_agent.store import Store
 from tests.e2e.box import Agent
@@ -191,6 +192,27 @@ def cases(original: Original, folder: Path, count: int, monkeypatch: pytest.Monk
 def test_journal_after_random_damage(original: Original, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It opens within 3 s every time; at most the readings on damaged pages are lost, and the damage is said."""
     cases(original, tmp_path, 50, monkeypatch)
+
+
+def test_row_under_a_wrong_number_hides_no_other(tmp_path: Path) -> None:
+    """A bit of its number flipped, so that it stands where a sound row has its readings: the sound one comes first."""
+    kept = Store(tmp_path / "journal.db", "cl-02", "boot-1", 64 << 20)
+    ids = []
+    for n in (1, 2, 5):  # the last one is large
+        group = Group()
+        for some in readings(n):
+            group.add(some)
+        kept.commit(group)
+        ids.append(kept.last_id)
+    kept.close()
+    with sqlite3.connect(tmp_path / "journal.db") as file:
+        file.execute("UPDATE blobs SET id = ? WHERE id = ?", (ids[2] - 1, ids[0]))
+    salvage, found = Salvage(tmp_path / "journal.db"), list[int]()
+    while (rows := salvage.portion()) is not None:
+        found += [row.id for row in rows]
+    doubtful = found.index(ids[2] - 1)
+    assert ids[2] in found[:doubtful]
+    assert set(found[doubtful:]) == {ids[2] - 1}
 
 
 @pytest.mark.faults
