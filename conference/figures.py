@@ -10,8 +10,10 @@ from conference.ingress import Ingress
 from conference.meetings import Load, Meetings
 from conference.messages import Stats
 from conference.peer import Peer
-from conference.room import Member
+from conference.room import Member, Room
+from conference.rtp import SILENCE
 from conference.slot import Slot
+from conference.tickets import page
 
 
 class Up(msgspec.Struct, frozen=True):
@@ -55,6 +57,12 @@ class Client(msgspec.Struct, frozen=True):
     nacks: int
     key_requests: int
     refused: int
+    mic: bool
+    camera: bool
+    screen: bool
+    hand: bool
+    level: int
+    """Smoothed loudness in dB below full scale, as the room follows it: 0 loudest, 127 silence."""
     up: tuple[Up, ...]
     down: tuple[Down, ...]
     page: Stats
@@ -66,6 +74,12 @@ class RoomStatus(msgspec.Struct, frozen=True):
 
     name: str
     waiting: bool
+    speaker: int
+    """Who speaks, or spoke last; 0: nobody yet."""
+    spotlight: int
+    """Who is on every screen; 0: nobody."""
+    floor: int
+    """Who was given the floor; 0: nobody."""
     members: tuple[Client, ...]
 
 
@@ -83,6 +97,8 @@ class Status(msgspec.Struct, frozen=True):
     """The whole."""
 
     load: Load
+    pages: tuple[str, ...]
+    """Where browsers find the page: one address for each of the box's own."""
     port: Port
     connections_refused: int
     rooms: tuple[RoomStatus, ...]
@@ -92,15 +108,20 @@ def status(meetings: Meetings, connections_refused: int) -> Status:
     """How things are now."""
     now = time.monotonic()
     port = meetings.mux
-    rooms = tuple(
-        RoomStatus(room.name, room.waiting, tuple(_client(member, now) for member in room.members.values()))
-        for room in meetings.rooms.values()
-    )
+    rooms = tuple(_room(room, now) for room in meetings.rooms.values())
     figures = Port(port.port, port.received, port.sent, port.dropped, port.strays)
-    return Status(meetings.load, figures, connections_refused, rooms)
+    pages = tuple(page(address, port.port) for address in meetings.addresses)
+    return Status(meetings.load, pages, figures, connections_refused, rooms)
 
 
-def _client(member: Member, now: float) -> Client:
+def _room(room: Room, now: float) -> RoomStatus:
+    loudness = room.speakers.loudness
+    members = tuple(_client(m, round(SILENCE - loudness.get(m.id, 0.0)), now) for m in room.members.values())
+    speaker = room.speakers.recent[0] if room.speakers.recent else 0
+    return RoomStatus(room.name, room.waiting, speaker, room.spotlight, room.floor, members)
+
+
+def _client(member: Member, level: int, now: float) -> Client:
     peer = member.client if isinstance(member.client, Peer) else None
     counts = peer.stats if peer else None
     return Client(
@@ -115,6 +136,11 @@ def _client(member: Member, now: float) -> Client:
         nacks=counts.nacks if counts else 0,
         key_requests=counts.key_requests if counts else 0,
         refused=counts.refused if counts else 0,
+        mic=member.state.mic,
+        camera=member.state.camera,
+        screen=member.state.screen,
+        hand=member.hand > 0,
+        level=level,
         up=_ups(peer, now) if peer else (),
         down=_downs(peer, member) if peer else (),
         page=counts.page if counts else Stats(),

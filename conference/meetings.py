@@ -51,6 +51,7 @@ class Meetings:
         """`port` is the bound UDP socket; `addresses` are told to browsers."""
         limits = settings.limits
         self.settings = settings
+        self.addresses = addresses
         self.tickets = Tickets(settings.tickets)
         self.codes = Codes(settings.tickets)
         self.mux = mux.Mux(port)

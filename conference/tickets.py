@@ -267,10 +267,15 @@ class Codes:
             return []
 
 
+def page(address: str, port: int) -> str:
+    """Where a browser finds the page of the box that has this address."""
+    host = f"[{address}]" if ":" in address else address
+    return f"https://{host}:{port}/"
+
+
 def invitation(address: str, port: int, token: str) -> str:
     """The link that carries a ticket; what follows the # is seen by no server."""
-    host = f"[{address}]" if ":" in address else address
-    return f"https://{host}:{port}/#t={token}"
+    return f"{page(address, port)}#t={token}"
 
 
 def _secret(path: Path) -> bytes:
