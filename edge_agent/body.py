@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Sequence
+
 import msgspec
 from isal import igzip, isal_zlib
 
 _OF_ZLIB: type[Exception] = isal_zlib.error  # type: ignore[assignment]  # isal ships it as an instance
 DAMAGED = (ValueError, EOFError, OSError, msgspec.MsgspecError, _OF_ZLIB)
 """What unpacking a damaged row raises."""
+SMALL = 4 << 10
+"""Bytes of a body below which names take most of it."""
 
 
 def pack(text: str) -> bytes:
@@ -18,3 +23,12 @@ def pack(text: str) -> bytes:
 def unpack(body: bytes) -> str:
     """Lines of one gzip member."""
     return igzip.decompress(body).decode()  # type: ignore[no-untyped-call, no-any-return]  # isal ships no types
+
+
+def glued(bodies: Sequence[bytes]) -> bytes:
+    """Several bodies as one. Small ones become one member: what they repeat of each other is four fifths of them, and
+    over a thin line that is the time to catch up. It costs 0.2 us a reading; large ones are only put together."""
+    if len(bodies) > 1 and sum(map(len, bodies)) < SMALL * len(bodies):
+        with contextlib.suppress(*DAMAGED):
+            return pack("".join(map(unpack, bodies)))
+    return b"".join(bodies)

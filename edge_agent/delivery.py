@@ -168,7 +168,7 @@ class Delivery:
         settled = await self._sink.send(rows)
         self._pace.took(time.monotonic() - began, size)
         if time.time() - rows[0].committed_ms / 1000 > LIVE_AGE:
-            self._pace.spent(size)
+            self._pace.spent(settled.bytes or size)
         self._taken(rows, settled)
         self._works()
 

@@ -58,6 +58,8 @@ class Settled(msgspec.Struct, frozen=True):
     delivered: int
     excluded: int = 0
     held: tuple[Held, ...] = ()
+    bytes: int = 0
+    """What the request took of the line, where the sink knows it."""
 
 
 class Journal:

@@ -1,6 +1,6 @@
-"""InfluxDB, v1 `/write` and v2/v3 `/api/v2/write`: the journal's own blobs, glued together and posted as they are.
+"""InfluxDB, v1 `/write` and v2/v3 `/api/v2/write`: the journal's own blobs, glued together and posted.
 
-Both servers accept several gzip members as one body, so nothing is encoded twice. Only a sink that takes some
+Both servers accept several gzip members as one body, so no reading is encoded twice. Only a sink that takes some
 measurements, or a batch that the server refuses, goes the slow way: lines are taken apart and sent anew, until the
 reading at fault is found; it is held with the server's words and the rest goes through.
 """
@@ -21,7 +21,7 @@ import aiohttp
 import msgspec
 
 from drivers.marked import Secret, SecretMissing
-from edge_agent.body import pack, unpack
+from edge_agent.body import glued, pack, unpack
 from edge_agent.journal import Settled
 from edge_agent.ledger import HOUR_MS
 from edge_agent.lines import Line, join, measurement_of, parse
@@ -65,7 +65,7 @@ class InfluxSink:
         """Deliver the rows: glued blobs if all is wanted and accepted, else line by line."""
         total = sum(row.readings for row in rows)
         try:
-            texts = await self._post_rows(rows)
+            texts, size = await self._post_rows(rows)
         except Refused as refused:
             await self._takes_anything()
             return await self._send_in_parts(rows, str(refused))
@@ -74,17 +74,19 @@ class InfluxSink:
                 raise
             return await self._send_in_parts(rows, str(large))
         taken = total if texts is None else sum(len(line.fields) for text in texts for line in parse(text))
-        return Settled(delivered=taken, excluded=total - taken)
+        return Settled(delivered=taken, excluded=total - taken, bytes=size)
 
-    async def _post_rows(self, rows: Sequence[Row]) -> list[str] | None:
-        """Post them; the wanted lines of each row where not all are wanted."""
+    async def _post_rows(self, rows: Sequence[Row]) -> tuple[list[str] | None, int]:
+        """Post them; the wanted lines of each row where not all are wanted, and how many bytes went out."""
         if not self.only:
-            await self._post(b"".join(row.body for row in rows))
-            return None
+            body = glued([row.body for row in rows])
+            await self._post(body)
+            return None, len(body)
         wanted = [self._wanted(unpack(row.body)) for row in rows]
-        if any(wanted):
-            await self._post(pack("".join(wanted)))
-        return wanted
+        if not any(wanted):
+            return wanted, 0
+        await self._post(body := pack("".join(wanted)))
+        return wanted, len(body)
 
     def _wanted(self, text: str) -> str:
         """The lines of the wanted measurements, which are recognised without taking them apart."""

@@ -12,6 +12,7 @@ import pytest
 
 from drivers.reading import Readings, Source, quantities
 from edge_agent import delivery
+from edge_agent.body import SMALL, glued, pack, unpack
 from edge_agent.config import Influx
 from edge_agent.delivery import LEAST_BYTES, Pace, SinkNow, forward
 from edge_agent.demo_servers import VictoriaMetrics
@@ -317,3 +318,14 @@ def test_items_at_fault_are_found_and_all_others_delivered(faults: int, prove: b
     assert sorted(item for item, _ in found) == sorted(bad)
     assert taken == set(range(1000)) - bad
     assert posts <= (12 * faults if faults <= 3 else 36 + 20 * faults)
+
+
+def test_small_rows_of_a_batch_go_as_one_body() -> None:
+    """They are packed anew and take a fifth; a damaged one leaves all as they are; large ones are only put together."""
+    lines = [f"weather,site=cl-02,sensor=met-{n % 4} temp_c={n / 7!r},rh_pct={n}.5,q=0i {n}\n" for n in range(400)]
+    small = [pack("".join(lines[n : n + 4])) for n in range(0, 400, 4)]
+    assert unpack(glued(small)) == "".join(lines)
+    assert len(glued(small)) < sum(map(len, small)) / 3
+    assert glued([*small, b"damaged"]) == b"".join([*small, b"damaged"])
+    large = [random.Random(n).randbytes(2 * SMALL) for n in range(2)]
+    assert glued(large) == b"".join(large)
