@@ -8,9 +8,9 @@ from pathlib import Path
 
 from bench import ward
 from bench.ward import SITE, Ward
+from drivers.planner import Limits, tcp_line
 from drivers.profile import Profile
 from drivers.reading import Readings
-from drivers.register import Limits, tcp_line
 from drivers.regmap import RegisterMap
 from edge_agent.journal import GROUP_READINGS
 from edge_agent.rows import Group

@@ -18,8 +18,8 @@ from bench.machine import ON_AGENT_CORE
 from bench.running import ROOT, folder, slaves
 from bench.table import Result
 from bench.ward import Ward
+from drivers.planner import Limits, tcp_line
 from drivers.profile import Profile
-from drivers.register import Limits, tcp_line
 from drivers.regmap import RegisterMap
 
 LOAD = Ward()

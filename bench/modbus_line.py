@@ -14,7 +14,7 @@ from bench.line_maps import FILL, MAPS, TURNAROUND, grouped, profile, singly
 from bench.machine import ON_AGENT_CORE
 from bench.running import ROOT, helper
 from bench.table import Result
-from drivers.register import cost, plan, serial_line
+from drivers.planner import cost, plan, serial_line
 
 NEAR = 1.05
 """A scan may take so many times the optimum."""

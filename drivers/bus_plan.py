@@ -9,8 +9,9 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
+from drivers.planner import Line, cost, plan, serial_line, tcp_line
 from drivers.profile import Profile
-from drivers.register import BIT_FUNCTIONS, Block, Line, Register, cost, plan, serial_line, tcp_line
+from drivers.register import BIT_FUNCTIONS, Block, Register
 from drivers.settings import Bus, Device
 from drivers.unit import Unit
 

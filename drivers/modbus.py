@@ -18,10 +18,10 @@ from drivers.driver import Batch, Trouble
 from drivers.frames import Outcome, Request
 from drivers.guests import LONGEST, SHARE, Answer, BusAway, Frame, Guest, Guests
 from drivers.link import LinkReport
+from drivers.planner import Line, serial_line, tcp_line
 from drivers.profile import Profile
 from drivers.quarantine import Cause
 from drivers.reading import Reason
-from drivers.register import Line, serial_line, tcp_line
 from drivers.regmap import Step
 from drivers.schedule import Schedule
 from drivers.settings import Bus

@@ -15,6 +15,7 @@ import msgspec
 from pydantic import Field, ValidationError
 
 from drivers.marked import load
+from drivers.planner import Limits
 from drivers.profile_form import (
     Allowed,
     Counter,
@@ -30,7 +31,7 @@ from drivers.profile_form import (
     Words,
 )
 from drivers.reading import Value, quantities
-from drivers.register import ORDERS, Limits, Register
+from drivers.register import ORDERS, Register
 
 __all__ = ["Profile", "Row", "UnknownVariant", "Words", "library", "read_profile"]
 

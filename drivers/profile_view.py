@@ -12,10 +12,11 @@ import msgspec
 
 from drivers.bus_plan import one_each
 from drivers.frames import Outcome, Request, crc, judge
+from drivers.planner import Line, cost, plan, serial_line, tcp_line
 from drivers.profile import Profile, UnknownVariant
 from drivers.profile_form import Setting
 from drivers.reading import Reason, Value
-from drivers.register import Block, Decoder, Line, Register, cost, plan, serial_line, tcp_line
+from drivers.register import Block, Decoder, Register
 
 BAUDS = (2400, 4800, 9600, 19200, 38400, 57600, 115200)
 """Speeds that RS-485 devices have."""

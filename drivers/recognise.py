@@ -10,9 +10,10 @@ import msgspec
 from drivers.decodings import weigh
 from drivers.frames import Outcome, Request
 from drivers.modbus import ModbusBus
+from drivers.planner import Limits, Line, plan
 from drivers.profile import Profile, UnknownVariant
 from drivers.reading import Value, quantities
-from drivers.register import Block, Decoder, Limits, Line, Register, plan
+from drivers.register import Block, Decoder, Register
 
 MOST_BLOCKS = 2
 """Requests that are spent on one model without ident registers."""

@@ -12,8 +12,9 @@ from operator import itemgetter
 import msgspec
 
 from drivers.frames import Outcome, Request
+from drivers.planner import Limits, Line, plan
 from drivers.reading import NO_FAULTS, Readings, Reason, Source, Value, quantities
-from drivers.register import BIT_FUNCTIONS, Block, Decoder, Limits, Line, Register, plan
+from drivers.register import BIT_FUNCTIONS, Block, Decoder, Register
 
 Values = Sequence[Value | None]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from statistics import median
 
-from drivers.register import Line
+from drivers.planner import Line
 
 KEPT = 64
 """Answers that count."""

@@ -18,10 +18,10 @@ import msgspec
 from drivers.driver import Batch
 from drivers.frames import Guard, Outcome
 from drivers.identity import Identification
+from drivers.planner import Line
 from drivers.profile import Profile
 from drivers.quarantine import ENOUGH, LONGEST, Cause, Quarantine
 from drivers.reading import Readings, Reason
-from drivers.register import Line
 from drivers.regmap import RegisterMap, Step
 from drivers.settings import Bus, Device
 from drivers.turnaround import Turnaround

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from drivers.bus_plan import PlannedBus, one_each, planned
+from drivers.planner import cost, plan, serial_line
 from drivers.profile import library, read_profile
-from drivers.register import Register, cost, plan, serial_line
+from drivers.register import Register
 from drivers.settings import Bus
 
 STATION = read_profile(library()["renke-01f4-station"])

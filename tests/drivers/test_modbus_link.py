@@ -10,8 +10,8 @@ import pytest
 
 from drivers import link
 from drivers.driver import Batch
+from drivers.planner import Line
 from drivers.reading import Reason
-from drivers.register import Line
 from drivers.turnaround import FEW, KEPT, LEAST, LOOK, Turnaround
 from tests.drivers import liar
 from tests.drivers.liar import Slave

@@ -15,9 +15,10 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from drivers.marked import Problems
+from drivers.planner import plan, tcp_line
 from drivers.profile import IN_METRES, Profile, UnknownVariant, library, read_profile
 from drivers.reading import quantities
-from drivers.register import CODES, ORDERS, Decoder, plan, tcp_line
+from drivers.register import CODES, ORDERS, Decoder
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = sorted((ROOT / "drivers/devices").glob("*.yaml"))

@@ -16,8 +16,9 @@ import pytest
 from pymodbus.client import AsyncModbusSerialClient, AsyncModbusTcpClient
 from pymodbus.exceptions import ModbusIOException
 
+from drivers.planner import plan, tcp_line
 from drivers.profile import library, read_profile
-from drivers.register import Decoder, plan, tcp_line
+from drivers.register import Decoder
 from drivers.sim import ward
 from drivers.sim.ledger import Message, read_ledger
 from drivers.sim.process import WardFailed, WardProcess
