@@ -6,6 +6,7 @@ Beside it the same by the way of most programs, one request for each register. N
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 
 import msgspec
 
@@ -13,6 +14,7 @@ from drivers.planner import Line, cost, plan, serial_line, tcp_line
 from drivers.profile import Profile
 from drivers.register import BIT_FUNCTIONS, Block, Register
 from drivers.settings import Bus, Device
+from drivers.splits import Split, SplitMemory, made_for
 from drivers.unit import Unit
 
 
@@ -28,6 +30,14 @@ class PlannedBlock(msgspec.Struct, frozen=True):
     """Of these, how many belong to a point; the others are read because two requests would take longer."""
     points: int
     ms: float
+
+
+class PlannedRange(msgspec.Struct, frozen=True):
+    """Addresses."""
+
+    fc: int
+    first: int
+    last: int
 
 
 class PlannedDevice(msgspec.Struct, frozen=True):
@@ -46,6 +56,10 @@ class PlannedDevice(msgspec.Struct, frozen=True):
     singles: int
     """Requests that one for each register would take."""
     singles_ms: float
+    refused: list[PlannedRange] = []
+    """What the device once refused to read over, so that no request does again."""
+    cuts: list[PlannedRange] = []
+    """Where a block without holes was refused: no request reads both these neighbours."""
 
 
 class PlannedBus(msgspec.Struct, frozen=True):
@@ -69,22 +83,24 @@ def line_of(bus: Bus) -> Line:
     return serial_line(bus.baud, bus.framing, **known) if bus.is_serial else tcp_line(*known.values())
 
 
-def planned(bus: Bus, profiles: Mapping[str, Profile]) -> PlannedBus:
-    """The plan of one bus by its configuration alone. Raises profile.UnknownVariant."""
-    line = line_of(bus)
+def planned(bus: Bus, profiles: Mapping[str, Profile], memory: Path | None = None) -> PlannedBus:
+    """The plan of one bus by its configuration, and the splits in the file `memory`. Raises profile.UnknownVariant."""
+    line, splits = line_of(bus), SplitMemory(memory, bus.where)
     devices = []
     for device in bus.devices:
         profile = profiles[device.profile]
         registers = profile.points(device.variant)
-        blocks = plan(registers, line, profile.request_limits())
-        devices.append(_device(device, registers, blocks, line))
+        limits = profile.request_limits()
+        split = splits.recall(device.unit, made_for(registers, limits))
+        devices.append(_device(device, registers, plan(registers, line, split.of(limits)), line, split))
     return _bus(bus, devices, measured=False)
 
 
 def running(bus: Bus, units: Iterable[Unit]) -> PlannedBus:
     """The plan as the units are polled now: blocks split where a device refused them, costs as learned."""
     devices = [
-        _device(unit.device, unit.map.registers, [step.block for step in unit.map.steps], unit.costs) for unit in units
+        _device(unit.device, unit.map.registers, [step.block for step in unit.map.steps], unit.costs, unit.split)
+        for unit in units
     ]
     return _bus(bus, devices, measured=True)
 
@@ -101,7 +117,9 @@ def _bus(bus: Bus, devices: list[PlannedDevice], *, measured: bool) -> PlannedBu
     )
 
 
-def _device(device: Device, registers: Sequence[Register], blocks: Sequence[Block], line: Line) -> PlannedDevice:
+def _device(
+    device: Device, registers: Sequence[Register], blocks: Sequence[Block], line: Line, split: Split
+) -> PlannedDevice:
     singles = one_each(registers)
     return PlannedDevice(
         device=device.id,
@@ -114,6 +132,8 @@ def _device(device: Device, registers: Sequence[Register], blocks: Sequence[Bloc
         register_ms=_ms(line.register),
         singles=len(singles),
         singles_ms=_ms(cost(singles, line)),
+        refused=[PlannedRange(fc, first, after - 1) for fc, first, after in sorted(split.forbidden)],
+        cuts=[PlannedRange(fc, at - 1, at) for fc, at in sorted(split.barriers)],
     )
 
 

@@ -12,6 +12,7 @@ import asyncio
 import time
 import zlib
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from pathlib import Path
 
 from drivers.connection import Connection
 from drivers.driver import Batch, Trouble
@@ -26,6 +27,7 @@ from drivers.regmap import Step
 from drivers.schedule import Schedule
 from drivers.settings import Bus
 from drivers.silence import Debt
+from drivers.splits import SplitMemory
 from drivers.turnaround import Turnaround
 from drivers.unit import BEHIND_GATEWAY, DeviceState, Failure, Unit
 
@@ -38,14 +40,16 @@ AWAY = 0.02
 class ModbusBus:
     """A bus and its units. Implements Driver."""
 
-    def __init__(self, bus: Bus, profiles: Mapping[str, Profile]) -> None:
-        """`profiles` by id, as the devices name them. Raises profile.UnknownVariant."""
+    def __init__(self, bus: Bus, profiles: Mapping[str, Profile], memory: Path | None = None) -> None:
+        """`profiles` by id, as the devices name them; `memory`: file for splits. Raises profile.UnknownVariant."""
         self.name = bus.id
         self._bus = bus
         line, wire, gap = _line(bus)
         self._connection = Connection(bus, gap, self._came_late)
+        self._splits = SplitMemory(memory, bus.where)
         self._units = [
-            Unit(bus, device, profiles[device.profile], Turnaround(line, wire, gap)) for device in bus.devices
+            Unit(bus, device, profiles[device.profile], Turnaround(line, wire, gap), self._splits)
+            for device in bus.devices
         ]
         self.devices: Mapping[str, DeviceState] = {unit.device.id: unit.state for unit in self._units}
         """Counters of every device."""
@@ -157,6 +161,9 @@ class ModbusBus:
                 while self._interposed:
                     yield self._interposed.pop(0)
                 yield batch
+                if unit.split_is_new:
+                    unit.split_is_new = False
+                    await asyncio.to_thread(unit.remember, self._splits)
                 if self._link.due(now := monotonic()):
                     yield Batch(self._link.readings(now, self._connection.busy))
         except asyncio.CancelledError:

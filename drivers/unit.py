@@ -24,6 +24,7 @@ from drivers.quarantine import ENOUGH, LONGEST, Cause, Quarantine
 from drivers.reading import Readings, Reason
 from drivers.regmap import RegisterMap, Step
 from drivers.settings import Bus, Device
+from drivers.splits import Split, SplitMemory, made_for
 from drivers.turnaround import Turnaround
 
 log = logging.getLogger("edge.modbus")
@@ -95,7 +96,7 @@ class Failure(msgspec.Struct, frozen=True):
 class Unit:
     """A device and what is known of it."""
 
-    def __init__(self, bus: Bus, device: Device, profile: Profile, turnaround: Turnaround) -> None:
+    def __init__(self, bus: Bus, device: Device, profile: Profile, turnaround: Turnaround, splits: SplitMemory) -> None:
         """Raises profile.UnknownVariant."""
         self.device = device
         self.state = DeviceState()
@@ -114,14 +115,20 @@ class Unit:
         self._illegal: list[Step] = []
         self._missed, self._missed_why, self._folded_at = 0, Reason.waiting, 0.0
         self._bus, self._turnaround = bus, turnaround
-        self._limits = profile.request_limits()
         self.identification = Identification(device.unit, profile, device.identity)
         origin = f"{bus.id} unit {device.unit} {device.profile}"
         self.map = RegisterMap(device.id, device.unit, origin, profile.points(device.variant))
+        self._limits = profile.request_limits()
+        self._made_for = made_for(self.map.registers, self._limits)
+        self.split = splits.recall(device.unit, self._made_for)
+        """Around what its blocks are planned because it refused to read over it."""
+        self._split_helps = True
+        self.split_is_new = False
+        """The split has helped, and is not yet remembered."""
         self._plan()
 
     def _plan(self) -> None:
-        self.map.arrange(self._turnaround.line, self._limits)
+        self.map.arrange(self._turnaround.line, self.split.of(self._limits))
         self._may_change = self.map.can_change()
         self.order = list(self.map.steps)
         """The steps as they are asked: one that got no answer comes last the next time."""
@@ -226,8 +233,10 @@ class Unit:
         else:
             batch = Batch(self.map.readings(stamp, mono, 1 + self._missed))
             self._missed = 0
-        if self._illegal:
-            self._spare()
+        if self._illegal and self._spare():
+            self._split_helps = False
+        elif read and not self._split_helps:
+            self._split_helps = self.split_is_new = True
         elif self._may_change and self._turnaround.moved(now):
             self._plan()
         return batch
@@ -293,21 +302,26 @@ class Unit:
             log.warning(event + " device=%s bus=%s unit=%s error=%s", *where, self.state.last_error or "closed")
         self.failure = failure
 
-    def _spare(self) -> None:
+    def remember(self, splits: SplitMemory) -> None:
+        """Write the split down. Blocks."""
+        splits.keep(self.device.unit, self._made_for, self.split)
+
+    def _spare(self) -> bool:
         """Never again ask for a block as a whole that the device called illegal: plan around its holes.
 
-        One without holes is halved, until the register that the device does not have stands alone.
+        One without holes is halved, until the register that the device does not have stands alone. False: it does.
         """
         holes = {(step.block.fc, *hole) for step in self._illegal for hole in step.block.holes()}
         halves = {(step.block.fc, step.block.middle()) for step in self._illegal if not step.block.holes()}
         self._illegal.clear()
-        before = self._limits
-        forbidden, barriers = before.forbidden | holes, before.barriers | {each for each in halves if each[1]}
-        self._limits = msgspec.structs.replace(before, forbidden=forbidden, barriers=barriers)
-        if self._limits != before:
-            where = self.device.id, self._bus.id
-            log.info("blocks split device=%s bus=%s holes=%s halves=%s", *where, sorted(holes), sorted(halves))
-            self._plan()
+        before = self.split
+        self.split = Split(before.forbidden | holes, before.barriers | {each for each in halves if each[1]})
+        if self.split == before:
+            return False
+        where = self.device.id, self._bus.id
+        log.info("blocks split device=%s bus=%s holes=%s halves=%s", *where, sorted(holes), sorted(halves))
+        self._plan()
+        return True
 
     # --- when ---
 

@@ -32,6 +32,7 @@ from drivers.modbus import ModbusBus
 from drivers.mqtt import MqttConnection
 from drivers.reading import Source
 from drivers.settings import Limit
+from drivers.splits import memory_of
 from edge_agent import config as configuration
 from edge_agent.board import Board
 from edge_agent.checks import Checks, Stamps
@@ -194,7 +195,8 @@ class App:
         """Name, settings and start of every part: the list of what this program does."""
         for bus in self.config.buses:
             profiles = {device.profile: self.config.used_profiles[device.profile] for device in bus.devices}
-            yield f"bus {bus.id}", (bus, profiles), partial(self._start_driver, partial(ModbusBus, bus, profiles))
+            line = partial(ModbusBus, bus, profiles, memory_of(self.config.state, bus.id))
+            yield f"bus {bus.id}", (bus, profiles), partial(self._start_driver, line)
         for broker in self.config.mqtt:
             connection = partial(
                 MqttConnection,

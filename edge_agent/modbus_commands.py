@@ -14,6 +14,7 @@ from urllib.parse import urlencode
 from drivers import line_test
 from drivers.bus_plan import PlannedBus, planned
 from drivers.settings import Bus
+from drivers.splits import memory_of
 from edge_agent import bench_commands as bench
 from edge_agent import modbus_show as show
 from edge_agent import write_commands
@@ -102,5 +103,6 @@ def _planned(bus: Bus, config: Config) -> PlannedBus:
     try:
         found: PlannedBus = ask(config.control, f"/modbus/plan?{urlencode({'bus': bus.id})}", PlannedBus)
     except (NotRunning, NotAllowed, Failed):
-        return planned(bus, {device.profile: config.used_profiles[device.profile] for device in bus.devices})
+        profiles = {device.profile: config.used_profiles[device.profile] for device in bus.devices}
+        return planned(bus, profiles, memory_of(config.state, bus.id))
     return found

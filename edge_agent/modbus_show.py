@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from drivers.bus_plan import PlannedBlock, PlannedBus, PlannedDevice
+from drivers.bus_plan import PlannedBlock, PlannedBus, PlannedDevice, PlannedRange
 from edge_agent.show import painted, table
 from edge_agent.text import Text
 
@@ -20,7 +20,22 @@ def plan(bus: PlannedBus, text: Text) -> str:
     head = [text(f"modbus.plan.{name}") for name in names]
     rows = [row for device in bus.devices for row in _rows(device, text)]
     lines += ["  " + line for line in table(head, rows, right=(1, 2, 4, 5, 6, 7)).splitlines()]
+    lines += ["  " + line for device in bus.devices for line in _splits(device, text)]
     return "\n".join([*lines, *("  " + line for line in _loads(bus, text))])
+
+
+def _splits(device: PlannedDevice, text: Text) -> list[str]:
+    """What the device has refused, so that its requests go around it."""
+    lines = []
+    for what, places in (("refused", device.refused), ("cuts", device.cuts)):
+        if places:
+            names = ", ".join(f"fc{each.fc} {_span(each)}" for each in places)
+            lines.append(text(f"modbus.plan.{what}", device=device.device, places=names))
+    return lines
+
+
+def _span(each: PlannedRange) -> str:
+    return f"{each.first}..{each.last}" if each.last > each.first else str(each.first)
 
 
 def _rows(device: PlannedDevice, text: Text) -> list[list[str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import aclosing, asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 from drivers.driver import Batch
@@ -49,8 +50,10 @@ def bus(where: str | int, *devices: Device, timeout: float = PATIENCE, **more: A
 
 
 @asynccontextmanager
-async def polled(told: Bus, of: Profile = WEATHER) -> AsyncIterator[tuple[ModbusBus, AsyncIterator[Batch]]]:
-    driver = ModbusBus(told, {"test": of})
+async def polled(
+    told: Bus, of: Profile = WEATHER, memory: Path | None = None
+) -> AsyncIterator[tuple[ModbusBus, AsyncIterator[Batch]]]:
+    driver = ModbusBus(told, {"test": of}, memory)
     async with aclosing(driver.readings()) as batches:
         yield driver, batches
 

@@ -22,41 +22,13 @@ from tests.drivers.polling import (
     device,
     expected,
     polled,
-    profile,
     reasons,
     right,
-    row,
     take,
     until,
     values,
     was_read,
 )
-
-
-def test_an_exception_over_a_hole(run: Run) -> None:
-    """A block refused with exception 2 is read without its holes from then on, for the life of the process."""
-
-    def strict(slave: Slave, ask: liar.Ask) -> liar.Chunks:
-        there = {0, 1, 6, 7}
-        inside = set(range(ask.start, ask.start + ask.number)) <= there
-        return liar.honest(slave, ask) if inside else liar.exception(2)(slave, ask)
-
-    holey = profile(row("t", 0, "weather.temp_c"), row("h", 1, "weather.rh_pct"), row("p", 7, "weather.pressure_hpa"))
-
-    async def main() -> None:
-        slave = Slave()
-        slave.always = strict
-        server, port = await slave.listen()
-        async with polled(bus(port), holey) as (driver, batches):
-            first, *others = await take(batches, 4)
-            assert reasons(first) == {Reason.out_of_service}
-            assert {values(batch) for batch in others} == {right(slave, 1, 3, 0, 1, 7)}
-            assert [(ask.start, ask.number) for ask in slave.asked] == [(0, 8)] + [(0, 2), (7, 1)] * 3
-            assert driver.devices["d1"].exception == 1
-            assert driver.troubles() == []
-        server.close()
-
-    run(main())
 
 
 def test_a_block_without_an_answer(run: Run) -> None:
