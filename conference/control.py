@@ -1,10 +1,14 @@
 """The meeting's own socket: /status and /metrics over HTTP on a Unix socket, for the box's other programs and people.
 
-Whoever may open the socket (the service's group) may ask. The page's port answers the same to the box itself only.
+Whoever may open the socket (the service's group) may ask, and may have the service start anew. The page's port answers
+the same questions to the box itself only.
 """
 
 from __future__ import annotations
 
+import asyncio
+import os
+import signal
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -19,6 +23,8 @@ from conference.meetings import Meetings
 
 MODE = 0o660
 """Owner and group of the service."""
+ANSWERED = 0.2
+"""Seconds in which the answer to a restart reaches the one who asked."""
 
 
 class Figures:
@@ -40,6 +46,14 @@ class Figures:
         return web.Response(text=text, headers={"Content-Type": "text/plain; version=0.0.4"})
 
 
+async def _restart(_request: web.Request) -> web.Response:
+    """End as on SIGTERM; the service manager starts the service again, and without one nothing is ended."""
+    if "NOTIFY_SOCKET" not in os.environ:
+        raise web.HTTPConflict(text="no service manager would start the meeting again")
+    asyncio.get_running_loop().call_later(ANSWERED, signal.raise_signal, signal.SIGTERM)
+    return web.Response()
+
+
 @asynccontextmanager
 async def serve(path: Path | None, answers: Figures) -> AsyncIterator[None]:
     """Answer while the block runs. Raises OSError where the socket cannot be made."""
@@ -48,6 +62,7 @@ async def serve(path: Path | None, answers: Figures) -> AsyncIterator[None]:
         return
     app = web.Application(client_max_size=1024)
     app.add_routes([web.get("/status", answers.status), web.get("/metrics", answers.metrics)])
+    app.add_routes([web.post("/restart", _restart)])
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5)
     listening = _listen(path)
     await runner.setup()

@@ -15,7 +15,17 @@ from typing import TYPE_CHECKING
 import msgspec
 from aiohttp import web
 
-from edge_agent import bench_routes, diagnosis, journal_routes, point, report, status, write_routes
+from edge_agent import (
+    bench_routes,
+    diagnosis,
+    journal_routes,
+    meeting_routes,
+    point,
+    report,
+    restart,
+    status,
+    write_routes,
+)
 from edge_agent.changes import change_routes
 from edge_agent.status import worse
 from edge_agent.text import LANGUAGES, texts
@@ -62,6 +72,7 @@ def _application(app: App) -> web.Application:
     application = web.Application(client_max_size=MOST_BODY)
     application.add_routes([*_questions(app), *_details(app), *change_routes(app)])
     application.add_routes([*bench_routes.routes(app), *write_routes.routes(app), *journal_routes.routes(app)])
+    application.add_routes([*meeting_routes.routes(app), *restart.routes(app)])
     return application
 
 

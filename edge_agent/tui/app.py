@@ -14,13 +14,14 @@ from textual.binding import Binding
 from textual.command import CommandPalette
 from textual.screen import Screen as TextualScreen
 
-from edge_agent.tui.maintain import RENEW, Cannot
+from edge_agent.tui.maintain import RENEW, RESTARTS, Cannot
 from edge_agent.tui.rows import Place
 from edge_agent.tui.shell import Shell
 from edge_agent.tui.terminal import in_browser
 from edge_agent.tui.views import modbus
 from edge_agent.tui.views.screens import SCREENS
 
+YES = ("y", "yes", "c", "co", "có")
 FASTEST = 0.1
 """Seconds between two pictures while a tool prints."""
 
@@ -60,6 +61,8 @@ class Terminal(Shell):
         _key("A", "config('apply')"),
         _key("Y", "config('confirm')"),
         _key("B", "config('back')"),
+        _key("R", "restart"),
+        _key("u,z", "update"),
         _key("q,ctrl+c,ctrl+q", "leave"),
     ]
 
@@ -88,6 +91,8 @@ class Terminal(Shell):
         """A tool begins, or a candidate is looked at."""
         if self._purpose == "candidate" and words:
             self.run_worker(self._propose(words), name="edge-config")
+        if self._purpose == "restart" and words.casefold() in YES:
+            self.run_worker(self._restart(self._place.screen), name="edge-restart")
         if self._purpose == "tool" and words:
             self._tool(words.split())
 
@@ -194,6 +199,27 @@ class Terminal(Shell):
         """Apply, confirm, or go back."""
         if self._may():
             self.run_worker(self._step(step), name="edge-config")
+
+    def action_restart(self) -> None:
+        """The service of this screen, after a question."""
+        if self._place.screen in RESTARTS and self._may():
+            self._type("restart", "", self._text(f"tui.restart.ask.{self._place.screen}"))
+
+    async def _restart(self, screen: str) -> None:
+        try:
+            await self._maintain.restart(RESTARTS[screen])
+        except Cannot as why:
+            self._notice(str(why), severity="error", timeout=15)
+            return
+        self._notice(self._text(f"tui.restart.done.{screen}"), timeout=15)
+        if screen == "box":
+            await self._maintain.again_after_restart()
+            self.draw()
+
+    def action_update(self) -> None:
+        """There is no updating from here, and whoever looks for it is told."""
+        if self._place.screen == "box":
+            self._notice(self._text("tui.update.none"), timeout=15)
 
     def _may(self) -> bool:
         if not self._maintain.held:

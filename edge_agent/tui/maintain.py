@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -16,6 +18,12 @@ RENEW = 30.0
 """Seconds between signs of life."""
 STEPS = ("apply", "confirm", "back")
 """What can be done with a candidate, by their routes."""
+
+
+RESTARTS = {"box": "/restart", "meeting": "/meeting/restart"}
+"""By screen: whose service it is."""
+TRIES = 60
+"""Seconds in which a restarted agent is looked for."""
 
 
 class Cannot(Exception):
@@ -73,6 +81,19 @@ class Maintain:
         """One of STEPS."""
         found: ConfigNow = await self._do(f"POST /config/{name}", ConfigNow)
         return found
+
+    async def restart(self, route: str) -> None:
+        """Have a service end itself, for systemd to start it again: one of RESTARTS."""
+        await self._do(f"POST {route}", Any)
+
+    async def again_after_restart(self) -> None:
+        """Take the lock anew from the agent that comes up: the one before took it along."""
+        self._token = ""
+        for _ in range(TRIES):
+            await asyncio.sleep(1.0)
+            with suppress(Cannot):
+                await self.take(steal=False)
+                return
 
     async def _do(self, question: str, kind: Any, body: object = None) -> Any:
         try:

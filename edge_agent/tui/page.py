@@ -21,6 +21,7 @@ PAINTS = {
     "strong": Style(bold=True),
     "title": Style(color="cyan", bold=True),
     "bar": Style(reverse=True),
+    "qr": Style(color="bright_white", bgcolor="black"),
 }
 """The terminal's own colours: few bytes, and readable on whatever background it has."""
 SELECTED = Style(reverse=True)
@@ -31,7 +32,7 @@ class Painter:
 
     def __init__(self, *, marks: bool, colour: bool) -> None:
         """`marks`: the font has our marks. `colour`: False leaves bold, dim and reverse only."""
-        self._marks, self._colour = marks, colour
+        self.marks, self._colour = marks, colour
 
     def strip(self, row: Row, columns: int, over: Style | None = None) -> Strip:
         """One line, as wide as the terminal; `over` lies above every style."""
@@ -39,7 +40,7 @@ class Painter:
         return Strip(segments).adjust_cell_length(columns, over or Style.null())
 
     def _letters(self, text: str) -> str:
-        return text if self._marks else with_twins(text)
+        return text if self.marks else with_twins(text)
 
     def _style(self, words: str, over: Style | None) -> Style:
         style = Style.combine([Style.null(), *(PAINTS[word] for word in words.split())])
@@ -56,7 +57,7 @@ class Page(ScrollView, can_focus=True, inherit_bindings=False):
     def __init__(self, painter: Painter) -> None:
         """Empty."""
         super().__init__()
-        self._painter = painter
+        self.painter = painter
         self.rows: Sequence[Row] = ()
         self.cursor = -1
         """Index of the selected row, -1: none."""
@@ -109,7 +110,7 @@ class Page(ScrollView, can_focus=True, inherit_bindings=False):
         at = y + self.scroll_offset.y
         if not 0 <= at < len(self.rows):
             return Strip.blank(self.size.width)
-        return self._painter.strip(self.rows[at], self.size.width, SELECTED if at == self.cursor else None)
+        return self.painter.strip(self.rows[at], self.size.width, SELECTED if at == self.cursor else None)
 
     def _follow(self) -> None:
         top, height = self.scroll_offset.y, max(1, self.size.height)

@@ -86,6 +86,12 @@ def _box() -> Any:
     return BoxNow
 
 
+def _meeting() -> Any:
+    from edge_agent.meeting_now import MeetingNow
+
+    return MeetingNow
+
+
 def _config() -> Any:
     from edge_agent.trial_now import ConfigNow
 
@@ -111,9 +117,10 @@ class Picture:
         self.journal: Known[JournalStat] = Known("/journal", lambda: JournalStat)
         self.uplink: Known[list[Uplink]] = Known("/uplink", lambda: list[Uplink], every=2.0)
         self.log: Known[list[LogLine]] = Known("/log", lambda: list[LogLine])
-        # These three modules are imported only where their screen is opened: they weigh more than the others together.
+        # These modules are imported only where their screen is opened: they weigh more than the others together.
         self.point: Known[Any] = Known("/point", _point)
         self.box: Known[Any] = Known("/box", _box, every=5.0)
+        self.meeting_now: Known[Any] = Known("/meeting", _meeting)
         self.config: Known[Any] = Known("/config", _config, every=1.0)
         self.maintenance: Known[Maintenance] = Known("/maintain", lambda: Maintenance, every=2.0)
         self.audit: Known[list[Done]] = Known("/audit", lambda: list[Done], every=5.0)

@@ -93,7 +93,14 @@ class Plain:
         loop = asyncio.get_running_loop()
         size = self._size()
         return Frame(
-            self._text, size[0] - 1 - NUMBER, loop.time(), datetime.now(self._zone), self._place, self._find, self._sort
+            text=self._text,
+            columns=size[0] - 1 - NUMBER,
+            now=loop.time(),
+            wall=datetime.now(self._zone),
+            place=self._place,
+            find=self._find,
+            sort=self._sort,
+            marks=self._terminal.marks,
         )
 
     def _size(self) -> tuple[int, int]:

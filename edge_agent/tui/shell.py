@@ -125,6 +125,7 @@ class Shell(App[None]):
             level=self._level,
             interval=self._interval,
             paused=self._paused,
+            marks=self._page.painter.marks,
             maintain=self._maintain.name if self._maintain.held else "",
         )
 

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +21,11 @@ import aiohttp
 import msgspec
 import pytest
 
-from conference import messages, server, tickets
+from conference import messages, server, sim, tickets
 from edge_agent import __main__ as command_line
 from edge_agent.client import ask
 from edge_agent.demo_servers import free_port, wait_until
+from edge_agent.meeting_now import MeetingNow
 from edge_agent.status import Status
 from tests.e2e.box import Process
 
@@ -216,6 +217,10 @@ def test_agent_watches_the_meeting(folder: Path) -> None:
         found: Status = ask(control, "/status", Status)
         return found
 
+    def meeting() -> MeetingNow:
+        now: MeetingNow = ask(control, "/meeting", MeetingNow)
+        return now
+
     try:
         assert wait_until(control.exists, 60)
         assert wait_until(lambda: any("systemctl status edge-meet" in reason for reason in status().reasons), 60)
@@ -226,9 +231,30 @@ def test_agent_watches_the_meeting(folder: Path) -> None:
         assert {"point": "meeting.meeting.members", "value": 0} in [
             {name: point[name] for name in ("point", "value")} for point in points
         ]
+        assert meeting().state == "empty"
+        assert meeting().page.startswith("https://127.0.0.1:")
+        asyncio.run(one_site_speaks(folder, meeting))
         meet.kill()
+        assert meeting().state == "down"
     finally:
         assert agent.stop() == 0
+
+
+async def one_site_speaks(folder: Path, meeting: Callable[[], MeetingNow]) -> None:
+    """The agent tells who is in, that the microphone is open, how loud, and who speaks; never the person's name."""
+    ticket = tickets.Tickets(folder / "s/meeting/tickets").issue("giao-ban", "site", "Bà Lan", "cl-05", life=600)
+    page = meeting().page
+    async with asyncio.timeout(60):
+        site = asyncio.create_task(sim.site(page, "giao-ban", ticket, 0, 1), name="site")
+        while not (members := [each for room in (await asyncio.to_thread(meeting)).rooms for each in room.members]) or (
+            not members[0].speaks
+        ):
+            await asyncio.sleep(0.2)
+        site.cancel()
+    (member,) = members
+    assert (member.site, member.role, member.connected, member.voice) == ("cl-05", "site", True, True)
+    assert 10 < member.level < 55
+    assert b"Lan" not in msgspec.json.encode(member)
 
 
 def test_demonstration_of_a_meeting(folder: Path) -> None:

@@ -33,6 +33,8 @@ class Frame(msgspec.Struct, frozen=True):
     interval: float = 1.0
     """Seconds between refreshes."""
     paused: bool = False
+    marks: bool = True
+    """The font has our marks and half blocks."""
     maintain: str = ""
     """Name of the technician who may change things; empty: read-only."""
 

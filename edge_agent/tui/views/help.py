@@ -23,18 +23,20 @@ KEYS = (
     "help",
     "quit",
 )
+CHANGES = ("config", "restart")
 
 
 def rows(picture: Picture, frame: Frame) -> list[Row]:
     """Key and what it does."""
     text = frame.text
     pairs = [(text(f"tui.key.{name}"), Span(text(f"tui.key.{name}.does"))) for name in KEYS]
+    changes = [(text(f"tui.key.{name}"), Span(text(f"tui.key.{name}.does"))) for name in CHANGES]
     mode = "tui.maintaining" if frame.maintain else "tui.read_only.more"
     return [
         title(text("tui.help"), frame.columns),
         *fields(pairs, frame.columns),
         row(),
         *paragraph(text(mode, name=frame.maintain), frame.columns - 1, 1),
-        *(fields([(text("tui.key.config"), text("tui.key.config.does"))], frame.columns) if frame.maintain else []),
+        *(fields(changes, frame.columns) if frame.maintain else []),
         *paragraph(text("tui.marks"), frame.columns - 1, 1, "dim"),
     ]

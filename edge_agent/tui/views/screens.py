@@ -14,7 +14,7 @@ SCREENS = (
     Screen("modbus", modbus.rows, ("status",)),
     Screen("uplink", uplink.rows, ("status", "journal", "uplink")),
     Screen("network", network.rows, ("status",)),
-    Screen("meeting", meeting.rows, ("status", "points")),
+    Screen("meeting", meeting.rows, ("status", "points", "meeting_now")),
     Screen("log", log.rows, ("status", "log")),
     Screen("box", box.rows, ("status", "box", "config", "maintenance", "audit")),
 )

@@ -13,6 +13,7 @@ from edge_agent.findings import Finding, Findings
 from edge_agent.logbook import LogLine
 from edge_agent.machine import BoxNow, ClockNow, PowerNow, Service, StorageNow
 from edge_agent.maintain import Done, Maintenance
+from edge_agent.meeting_now import MeetingNow, RoomNow
 from edge_agent.status import JournalStat, JournalStatus, SinkCursor, SinkStatus, Status
 from edge_agent.trial_now import ConfigNow
 from edge_agent.tui.picture import Away, Line, MeetingPlace, Picture
@@ -66,9 +67,30 @@ def _good(found: Picture) -> None:
     found.maintenance.take(Maintenance(None, 0.0, 0.0), NOW - 0.4)
     found.audit.take([Done(EPOCH - 86_400, "tuan.nv", "tuan", "config confirm", "")], NOW - 0.4)
     found.meeting = MeetingPlace("giao-ban", "0.0.0.0:8443", "https://hop.chi-minh.example")
+    found.meeting_now.take(MeetingNow("live", "", "https://hop.chi-minh.example", [_room()]), NOW - 0.4)
     members = [("members", 4.0, "1"), ("sending", 3.0, "1"), ("rtt_ms", 18.0, "ms")]
     points += [_point(f"meeting.meeting.{name}", value, unit, source="meeting") for name, value, unit in members]
     found.buses = (Line("line-1", "/dev/ttyUSB0", 5),)
+
+
+def _room() -> RoomNow:
+    """The chair speaks, one is muted, one has a weak line, one is away."""
+    good: dict[str, object] = {
+        "connected": True,
+        "away": False,
+        "weak": False,
+        "voice": True,
+        "picture": True,
+        "level": 127,
+    }
+    good |= {"speaks": False, "up_kbit": 820, "down_kbit": 1640, "loss_pct": 0.1, "rtt_ms": 18}
+    members: list[dict[str, object]] = [
+        good | {"id": 1, "site": "hub", "role": "chair", "level": 22, "speaks": True},
+        good | {"id": 2, "site": "cl-02", "role": "site", "voice": False},
+        good | {"id": 3, "site": "cl-05", "role": "site", "level": 58, "weak": True, "loss_pct": 7.5},
+        good | {"id": 4, "site": "cl-11", "role": "site", "connected": False, "away": True, "voice": False},
+    ]
+    return msgspec.convert({"name": "giao-ban", "waiting": False, "members": members}, RoomNow)
 
 
 def _empty(found: Picture) -> None:
