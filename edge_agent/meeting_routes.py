@@ -92,7 +92,7 @@ async def meeting_now(app: App) -> MeetingNow:
         return MeetingNow("down", str(error) or type(error).__name__, page)
     rooms = [RoomNow(room.name, room.waiting, [_member(one) for one in room.members]) for room in told.rooms]
     found = [room for room in rooms if room.members]
-    return MeetingNow("live" if found else "empty", "", page or next(iter(told.pages), ""), found)
+    return MeetingNow("live" if found else "empty", "", page or next(iter(told.pages), "").rstrip("/"), found)
 
 
 def _asking(control: Path) -> aiohttp.ClientSession:
