@@ -6,6 +6,7 @@ import time
 
 import msgspec
 
+from conference.codes import Guesses
 from conference.ingress import Ingress
 from conference.meetings import Load, Meetings
 from conference.messages import Stats
@@ -101,6 +102,8 @@ class Status(msgspec.Struct, frozen=True):
     """Where browsers find the page: one address for each of the box's own."""
     port: Port
     connections_refused: int
+    guesses: Guesses
+    """At meeting codes."""
     rooms: tuple[RoomStatus, ...]
 
 
@@ -111,7 +114,7 @@ def status(meetings: Meetings, connections_refused: int) -> Status:
     rooms = tuple(_room(room, now) for room in meetings.rooms.values())
     figures = Port(port.port, port.received, port.sent, port.dropped, port.strays)
     pages = tuple(page(address, port.port) for address in meetings.addresses)
-    return Status(meetings.load, pages, figures, connections_refused, rooms)
+    return Status(meetings.load, pages, figures, connections_refused, meetings.codes.guesses(), rooms)
 
 
 def _room(room: Room, now: float) -> RoomStatus:
@@ -187,6 +190,10 @@ def prometheus(found: Status) -> str:
         f"edge_meeting_datagrams_dropped_total {found.port.dropped}",
         f"edge_meeting_datagrams_stray_total {found.port.strays}",
         f"edge_meeting_connections_refused_total {found.connections_refused}",
+        f"edge_meeting_wrong_codes_total {found.guesses.wrong}",
+        f"edge_meeting_code_tries_turned_away_total {found.guesses.turned_away}",
+        f"edge_meeting_code_locks_total {found.guesses.locks}",
+        f"edge_meeting_code_locks {len(found.guesses.addresses) + len(found.guesses.rooms)}",
     ]
     for room in found.rooms:
         lines.append(f'edge_meeting_members{{room="{room.name}"}} {len(room.members)}')

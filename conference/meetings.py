@@ -17,11 +17,12 @@ from datetime import UTC, datetime
 import msgspec
 
 from conference import dtls, mux, sdp
+from conference.codes import Codes
 from conference.messages import Renewed
 from conference.peer import Box, Peer
 from conference.room import Member, Room
 from conference.settings import Settings
-from conference.tickets import Codes, Refused, Tickets
+from conference.tickets import Refused, Tickets
 
 TICK = 0.025
 """Seconds between turns of the clock."""

@@ -1,18 +1,15 @@
-"""Tickets and meeting codes: who may enter which room as what.
+"""Tickets: who may enter which room as what.
 
 A ticket is a signed token (JWT, HS256) for one room and one role, good for minutes; a device ticket of the room's PC
-lives longer. It is checked at every join and rejoin, and can be revoked. An 8-digit code is the other way in; guessing
-it is limited per address and for the whole box, and never bars a ticket. The key, the list of tickets and the codes
-stand in the state folder, so the command line and the running meeting share them.
+lives longer. It is checked at every join and rejoin, and can be revoked. The key and the list of tickets stand in the
+state folder, so the command line and the running meeting share them. Codes, the other way in: codes.py.
 """
 
 from __future__ import annotations
 
-import hmac
 import os
 import secrets
 import time
-from collections import OrderedDict, deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, get_args
@@ -27,12 +24,6 @@ MAX_TOKEN = 2_048
 DEFAULT_LIFE = 15 * 60
 """Seconds a ticket is good for when nothing else is said."""
 DEVICE_LIFE = 400 * 86_400
-CODE_DIGITS = 8
-TRIES_PER_ADDRESS, ADDRESS_WINDOW = 5, 15 * 60
-TRIES_PER_ROOM, ROOM_WINDOW = 30, 3600
-"""Wrong codes within so many seconds, per address and for all rooms of the box together."""
-_MAX_ADDRESSES = 10_000
-"""Addresses whose wrong codes are remembered; past it the oldest is forgotten."""
 
 
 class Refused(Exception):
@@ -78,13 +69,6 @@ class _Line(msgspec.Struct, frozen=True):
 
     ticket: Ticket | None = None
     revoked: str | None = None
-
-
-class _Code(msgspec.Struct, frozen=True):
-    room: str
-    code: str
-    expires: float
-    role: Role = "guest"
 
 
 class Tickets:
@@ -212,61 +196,6 @@ class Tickets:
                 self._revoked.add(line.revoked)
 
 
-class Codes:
-    """8-digit meeting codes and the limits on guessing them."""
-
-    def __init__(self, folder: Path, clock: Callable[[], float] = time.time) -> None:
-        """`folder` is the one of the tickets."""
-        folder.mkdir(parents=True, exist_ok=True)
-        self._path = folder / "codes.json"
-        self._clock = clock
-        self._by_address: OrderedDict[str, deque[float]] = OrderedDict()
-        self._all: deque[float] = deque()
-
-    def issue(self, room: str, life: float, role: Role = "guest") -> str:
-        """A new code for `room`, in place of the one it had."""
-        kept = [code for code in self._read() if code.room != room]
-        code = "".join(secrets.choice("0123456789") for _ in range(CODE_DIGITS))
-        _replace(self._path, msgspec.json.encode([*kept, _Code(room, code, self._clock() + life, role)]))
-        return code
-
-    def enter(self, typed: str, address: str) -> tuple[str, Role]:
-        """Room and role that the typed code opens for someone at `address`. Raises Refused."""
-        now = self._clock()
-        wrong = self._recent(address, now)
-        if len(wrong) >= TRIES_PER_ADDRESS:
-            raise Refused("too_many", retry=int(wrong[0] + ADDRESS_WINDOW - now) + 1)
-        if len(self._all) >= TRIES_PER_ROOM:
-            raise Refused("too_many", retry=int(self._all[0] + ROOM_WINDOW - now) + 1)
-        digits = "".join(c for c in typed[:40] if c in "0123456789")
-        found = None
-        for code in self._read():  # all are compared, so the time does not tell which digits were right
-            if hmac.compare_digest(code.code.encode(), digits.encode()) and code.expires > now:
-                found = code
-        if found:
-            return found.room, found.role
-        wrong.append(now)
-        self._all.append(now)
-        raise Refused("wrong_code", left=TRIES_PER_ADDRESS - len(wrong))
-
-    def _recent(self, address: str, now: float) -> deque[float]:
-        while self._all and self._all[0] <= now - ROOM_WINDOW:
-            self._all.popleft()
-        wrong = self._by_address.setdefault(address, deque())
-        self._by_address.move_to_end(address)
-        while wrong and wrong[0] <= now - ADDRESS_WINDOW:
-            wrong.popleft()
-        if len(self._by_address) > _MAX_ADDRESSES:
-            self._by_address.popitem(last=False)
-        return wrong
-
-    def _read(self) -> list[_Code]:
-        try:
-            return msgspec.json.decode(self._path.read_bytes(), type=list[_Code])
-        except (FileNotFoundError, msgspec.DecodeError):
-            return []
-
-
 def page(address: str, port: int) -> str:
     """Where a browser finds the page of the box that has this address."""
     host = f"[{address}]" if ":" in address else address
@@ -286,11 +215,11 @@ def _secret(path: Path) -> bytes:
         key = b""
     if len(key) != 32:
         key = secrets.token_bytes(32)
-        _replace(path, key)
+        replace(path, key)
     return key
 
 
-def _replace(path: Path, content: bytes) -> None:
+def replace(path: Path, content: bytes) -> None:
     """Write a private file so that a power cut leaves the old or the new one."""
     fresh = path.with_suffix(".new")
     with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:

@@ -24,7 +24,22 @@ EVERY = 30.0
 """Seconds between two readings."""
 PATIENCE = 5.0
 """Seconds for one answer."""
-FIELDS = ("members", "sending", "away", "weak", "rtt_ms", "loss_pct", "freezes", "packets_s", "lag_ms", "strays")
+ALARM = 3600.0
+"""Seconds for which a lock after too many wrong meeting codes stays an alarm."""
+FIELDS = (
+    "members",
+    "sending",
+    "away",
+    "weak",
+    "rtt_ms",
+    "loss_pct",
+    "freezes",
+    "packets_s",
+    "lag_ms",
+    "strays",
+    "wrong_codes",
+    "code_locks",
+)
 
 
 class Load(msgspec.Struct, frozen=True):
@@ -70,12 +85,23 @@ class Room(msgspec.Struct, frozen=True):
     members: Sequence[Member]
 
 
+class Guesses(msgspec.Struct, frozen=True):
+    """Wrong meeting codes."""
+
+    wrong: int = 0
+    addresses: Sequence[str] = ()
+    rooms: Sequence[str] = ()
+    last_address: str = ""
+    last_lock: float | None = None
+
+
 class State(msgspec.Struct, frozen=True):
     """What is used of the meeting's /status."""
 
     load: Load
     port: Port
     rooms: Sequence[Room]
+    guesses: Guesses = Guesses()
 
 
 class MeetingWatch:
@@ -93,6 +119,7 @@ class MeetingWatch:
         self._error = ""
         self._since = 0.0
         self._seen = False
+        self._guesses = Guesses()
 
     def progress(self) -> float:
         """See Driver."""
@@ -100,10 +127,15 @@ class MeetingWatch:
 
     def troubles(self) -> list[Trouble]:
         """See Driver."""
-        if not self._error:
-            return []
-        facts = {"path": str(self._control), "error": self._error}
-        return [Trouble("meeting_down", self.name, self._since, facts)]
+        found = []
+        if self._error:
+            facts = {"path": str(self._control), "error": self._error}
+            found.append(Trouble("meeting_down", self.name, self._since, facts))
+        at = self._guesses.last_lock
+        if at is not None and time.time() - at < ALARM:
+            facts = {"address": self._guesses.last_address}
+            found.append(Trouble("meeting_codes_guessed", self.name, at, facts))
+        return found
 
     async def readings(self) -> AsyncGenerator[Batch, None]:
         """See Driver."""
@@ -127,7 +159,7 @@ class MeetingWatch:
             return None
         if self._error:
             log.warning("meeting answers again socket=%s", self._control)
-        self._error, self._seen = "", True
+        self._error, self._seen, self._guesses = "", True, state.guesses
         return state
 
     def _lost(self, error: str) -> None:
@@ -164,4 +196,6 @@ def measured(state: State) -> tuple[Value, ...]:
         state.load.packets_per_second,
         state.load.lag_ms,
         state.port.strays,
+        state.guesses.wrong,
+        len(state.guesses.addresses) + len(state.guesses.rooms),
     )

@@ -255,6 +255,10 @@ class Meeting(Facts, frozen=True):
     """Members whose line is too weak for pictures."""
     lag_ms: float = 0.0
     """How late the service is with its own work."""
+    guessed: bool = False
+    """Meeting codes were locked of late, after too many wrong ones."""
+    address: str = ""
+    """Where the last of them came from."""
 
 
 class Other(Facts, frozen=True):

@@ -53,7 +53,7 @@ def of_drivers(app: App, now: float) -> Iterator[facts.Facts]:
         elif isinstance(driver, MqttConnection):
             yield from _broker(app, driver, troubles)
         elif isinstance(driver, MeetingWatch):
-            yield _meeting(app, troubles)
+            yield from _meeting(app, troubles)
         elif driver.name != "clock":  # of_machine tells it
             yield from others(troubles, app.text, now)
 
@@ -144,16 +144,20 @@ def _broker(app: App, driver: MqttConnection, troubles: Iterable[Trouble]) -> It
     yield facts.Broker(**known)
 
 
-def _meeting(app: App, troubles: list[Trouble]) -> facts.Meeting:
-    """What it said last is among the points: this asks nothing."""
-    down = troubles[0] if troubles else None
+def _meeting(app: App, troubles: list[Trouble]) -> Iterator[facts.Meeting]:
+    """What it said last is among the points: this asks nothing. Guessing is told beside whatever else is wrong."""
+    down = next((t for t in troubles if t.what == "meeting_down"), None)
+    for trouble in troubles:
+        if trouble.what == "meeting_codes_guessed":
+            address = str(trouble.facts["address"])
+            yield facts.Meeting(subject="meeting", since=trouble.since, guessed=True, address=address)
     values = {point.point: point.value for point in app.board.points() if point.point.startswith("meeting.meeting.")}
 
     def of(name: str) -> float:
         value = values.get(f"meeting.meeting.{name}")
         return float(value) if isinstance(value, int | float) else 0.0
 
-    return facts.Meeting(
+    yield facts.Meeting(
         subject="meeting",
         since=down.since if down else 0.0,
         down=down is not None,

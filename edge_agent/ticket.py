@@ -19,7 +19,8 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from conference.tickets import DEVICE_LIFE, Codes, Role, Ticket, Tickets, invitation
+from conference.codes import Codes
+from conference.tickets import DEVICE_LIFE, Role, Ticket, Tickets, invitation
 from edge_agent.commands import Wrong
 from edge_agent.config import Config
 from edge_agent.meet import meeting_of

@@ -12,8 +12,8 @@ from pydantic import ValidationError
 
 from conference import certificate, messages
 from conference.caller import Caller
+from conference.codes import Codes
 from conference.settings import Meeting, Settings
-from conference.tickets import Codes
 from tests.conference.live import Live, Page, live
 
 

@@ -226,7 +226,7 @@ def test_agent_watches_the_meeting(folder: Path) -> None:
         assert wait_until(lambda: any("systemctl status edge-meet" in reason for reason in status().reasons), 60)
         assert status().points.total == 0
         meet = Process(folder / "meet.log", "meet", "-c", str(file))
-        assert wait_until(lambda: status().verdict == "ok" and status().points.good == 10, 60), status()
+        assert wait_until(lambda: status().verdict == "ok" and status().points.good == 12, 60), status()
         points = json.loads(edge("points", "-c", file, "--json").stdout)
         assert {"point": "meeting.meeting.members", "value": 0} in [
             {name: point[name] for name in ("point", "value")} for point in points
@@ -255,6 +255,45 @@ async def one_site_speaks(folder: Path, meeting: Callable[[], MeetingNow]) -> No
     assert (member.site, member.role, member.connected, member.voice) == ("cl-05", "site", True, True)
     assert 10 < member.level < 55
     assert b"Lan" not in msgspec.json.encode(member)
+
+
+def test_guessing_is_an_alarm_for_the_technician(folder: Path) -> None:
+    """Five wrong codes: `edge status` names the address that guesses and what to try, and answers 1."""
+    port = free_port()
+    file = written(folder, port)
+    meet = Process(folder / "meet.log", "meet", "-c", str(file))
+    try:
+        assert wait_until((folder / "s/meeting/meet.sock").exists, 60)
+        code = json.loads(edge("ticket", "issue", "-c", file, "--code", "--json").stdout)["code"]
+        for one in range(1, 6):
+            assert asyncio.run(refused(port, f"{(int(code) + one) % 10**8:08}")) == "wrong_code"
+        agent = Process(folder / "agent.log", "run", "-c", str(file))
+        try:
+            assert wait_until(lambda: named(folder / "agent.sock"), 60)
+            shown = edge("status", "-c", file)
+            assert (shown.returncode, "Ask who uses 127.0.0.1" in shown.stdout) == (1, True), shown.stdout
+        finally:
+            assert agent.stop() == 0
+        assert (folder / "meet.log").read_text().count("codes guessed") == 1
+    finally:
+        assert meet.stop() == 0
+
+
+def named(control: Path) -> bool:
+    """The agent has heard of it."""
+    if not control.exists():
+        return False
+    found: Status = ask(control, "/status", Status)
+    return any("127.0.0.1" in reason for reason in found.reasons)
+
+
+async def refused(port: int, code: str) -> str:
+    connector = aiohttp.TCPConnector(ssl=False)
+    async with (
+        aiohttp.ClientSession(connector=connector) as session,
+        session.post(f"https://127.0.0.1:{port}/api/enter", json={"code": code}) as answer,
+    ):
+        return str((await answer.json())["reason"])
 
 
 def test_demonstration_of_a_meeting(folder: Path) -> None:

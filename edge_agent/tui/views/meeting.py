@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 DEVICE = "meeting."
 """Begins the names of the meeting's own points."""
-FIELDS = ("weak", "rtt_ms", "loss_pct", "freezes", "packets_s", "lag_ms", "strays")
+FIELDS = ("weak", "rtt_ms", "loss_pct", "freezes", "packets_s", "lag_ms", "strays", "wrong_codes", "code_locks")
 COLUMNS = ("site", "level", "voice", "picture", "up", "down", "loss", "rtt")
 BAR, QUIETEST = 8, 60
 """Cells of the bar; dB below full scale at which it is empty."""
