@@ -14,6 +14,7 @@ from textual.binding import Binding
 from textual.command import CommandPalette
 from textual.screen import Screen as TextualScreen
 
+from edge_agent.tui.driver import MeasuredDriver
 from edge_agent.tui.maintain import RENEW, RESTARTS, Cannot
 from edge_agent.tui.rows import Place
 from edge_agent.tui.shell import Shell
@@ -85,6 +86,8 @@ class Terminal(Shell):
         """The terminal ends; the agent goes on."""
         with suppress(Cannot):
             await self._maintain.free()
+        if isinstance(self._driver, MeasuredDriver):
+            await self._driver.settle()
         self.exit(message=self._text("tui.left"))
 
     def entered(self, words: str) -> None:

@@ -25,7 +25,7 @@ from edge_agent.tui.views.screens import footer, header, of
 
 COPIED_ROWS = 400
 SLOW = ((3.0, 30.0), (0.5, 5.0))
-"""A flush that takes longer than the first makes the refresh wait for the second; seconds."""
+"""A line that is behind by more than the first makes the refresh wait for the second; seconds."""
 
 
 class Moment:
@@ -67,6 +67,8 @@ class Shell(App[None]):
         self._paused = False
         self._interval = 1.0
         self._drawn = 0.0
+        self._owed = False
+        """A picture was left out, since the terminal still had the last one to show."""
         self._kick = asyncio.Event()
         self._purpose = "find"
         """What the typed line is for: find or tool."""
@@ -103,7 +105,8 @@ class Shell(App[None]):
     def _tick(self) -> None:
         """Ages go on although nothing comes."""
         self._measure_line()
-        if not self._paused and self._moment.now() - self._drawn >= self._interval - 0.1:
+        due = self._moment.now() - self._drawn >= self._interval - 0.1
+        if not self._paused and (due or self._owed):
             self.draw()
 
     def _measure_line(self) -> None:
@@ -135,13 +138,17 @@ class Shell(App[None]):
 
     def draw(self, select: str = "") -> None:
         """Show what changed, unless the line still carries the last picture."""
-        if isinstance(self._driver, MeasuredDriver) and self._driver.busy() > SLOW[-1][0] and not select:
+        line = self._driver if isinstance(self._driver, MeasuredDriver) else None
+        self._owed = line is not None and line.behind() > SLOW[-1][0] and not select
+        if self._owed:
             return
         self._drawn = self._moment.now()
         frame = self.frame()
         self._head.show(header(self._picture, frame))
         self._page.show(self.rows(), select)
         self._foot.show(footer(frame, self._place.screen))
+        if line is not None:
+            self.call_after_refresh(line.ask)
 
     def as_text(self) -> str:
         """The screen as it stands, without colours."""

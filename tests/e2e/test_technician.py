@@ -66,8 +66,10 @@ def agent(tmp_path: Path) -> Iterator[Agent]:
 class Line:
     """`edge tui` on a pseudo terminal whose other end takes at most so many bytes a second."""
 
-    def __init__(self, file: Path, environ: dict[str, str], *words: str, rate: float = 1e6) -> None:
-        """Start it."""
+    def __init__(
+        self, file: Path, environ: dict[str, str], *words: str, rate: float = 1e6, answers: bool = False
+    ) -> None:
+        """Start it. `answers`: to the question where the cursor stands, as soon as that has come through."""
         self._master, slave = pty.openpty()
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("4H", 24, 80, 0, 0))
         base = {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/")}
@@ -78,6 +80,7 @@ class Line:
         )
         os.close(slave)
         self._rate, self._seen, self._open = rate, bytearray(), True
+        self._answers, self._answered = answers, 0
         self._reader = threading.Thread(target=self._read, name="line")
         self._reader.start()
 
@@ -90,6 +93,9 @@ class Line:
                 self._seen += os.read(self._master, min(piece, 65_536))
             except OSError:  # the other end is gone
                 return
+            if self._answers and (asked := self._seen.count(b"\x1b[6n")) > self._answered:
+                self._answered = asked
+                os.write(self._master, b"\x1b[24;1R")
             if self._rate < 1e5:
                 time.sleep(0.01)
 

@@ -45,7 +45,7 @@ def header(picture: Picture, frame: Frame) -> Row:
     if frame.find:
         parts.insert(2, f"/{frame.find}")
     if frame.interval > 1:
-        parts.append(text("tui.slow", every=frame.interval))
+        parts.insert(2, text("tui.slow", every=frame.interval))
     if (now := picture.config.value) is not None and now.trial_by is not None:
         left = max(0.0, now.left_s - (frame.now - (picture.config.at or frame.now)))
         parts.insert(2, text("tui.head.trial", left=left))
