@@ -15,7 +15,7 @@ from typing import Self
 import msgspec
 
 from drivers.sim.compare import Comparison, Delivered, compare, influx_rows, victoria_rows
-from drivers.sim.ledger import read_ledger
+from drivers.sim.ledger import Ledger, read_ledger
 from edge_agent.client import NotRunning, ask
 from edge_agent.demo.stage import MQTT
 from edge_agent.demo_servers import InfluxDB, VictoriaMetrics, wait_until
@@ -59,10 +59,15 @@ def sinks(influxdb: InfluxDB | None = None, victoria: VictoriaMetrics | None = N
 class Process:
     """One process of ours, ended by its id."""
 
-    def __init__(self, log: Path, *words: str, before: Sequence[str] = ()) -> None:
-        """Start `edge` with `words`; `before`: a command that runs it, such as one that enters a namespace."""
+    def __init__(
+        self, log: Path, *words: str, before: Sequence[str] = (), module: Sequence[str] = ("edge_agent",)
+    ) -> None:
+        """Start `edge` with `words`; `before`: a command that runs it, such as one that enters a namespace.
+
+        `module`: another one that runs it, with its own words.
+        """
         self._log = log.open("ab")
-        command = [*before, sys.executable, "-m", "edge_agent", *words]
+        command = [*before, sys.executable, "-m", *module, *words]
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=self._log, text=True)
 
     def line(self) -> str:
@@ -100,10 +105,12 @@ class Agent:
         self.file = folder / "agent.yaml"
         self.process: Process | None = None
         self.before: tuple[str, ...] = ()
+        self.module: tuple[str, ...] = ("edge_agent",)
 
     def start(self) -> Process:
         """Start the agent and wait until it answers."""
-        self.process = Process(self.folder / "agent.log", "run", "-c", str(self.file), before=self.before)
+        words = ("run", "-c", str(self.file))
+        self.process = Process(self.folder / "agent.log", *words, before=self.before, module=self.module)
         assert wait_until(self.answers, 10), self.log()
         return self.process
 
@@ -140,12 +147,27 @@ class Agent:
 class Box(Agent):
     """A simulated ward with its agent."""
 
-    def __init__(self, folder: Path, broker: str, sinks_block: str, every: str = "500ms", period: float = 0.5) -> None:
-        """Start the ward; the agent is started by `start`."""
+    def __init__(
+        self,
+        folder: Path,
+        broker: str,
+        sinks_block: str,
+        every: str = "500ms",
+        period: float = 0.5,
+        *,
+        faults: Sequence[str] = (),
+    ) -> None:
+        """Start the ward, its devices with `faults`; the agent is started by `start`."""
         super().__init__(folder)
         self._ledger, pty = folder / "ward.jsonl", folder / "line-1.tty"
         places = ("--port-modbus", "0", "--pty", str(pty), "--mqtt", broker)
-        options = ("--ledger", str(self._ledger), "--every-mqtt", str(period))
+        options = (
+            "--ledger",
+            str(self._ledger),
+            "--every-mqtt",
+            str(period),
+            *(word for fault in faults for word in ("--fault", fault)),
+        )
         self.ward = Process(folder / "ward.log", "sim", "ward", *places, *options)
         ready = re.search(r"modbus=127\.0\.0\.1:(\d+)", self.ward.line())
         assert ready, (folder / "ward.log").read_text()
@@ -178,9 +200,13 @@ class Box(Agent):
         now = self.status()
         return now.journal.pending == 0 and all(sink.waiting == sink.unconfirmed == 0 for sink in now.sinks)
 
+    def generated(self) -> Ledger:
+        """What the ward's own ledger says."""
+        return read_ledger(self._ledger)
+
     def compare_influxdb(self, server: InfluxDB) -> Comparison:
         """The ward's ledger against InfluxDB."""
-        return compare(read_ledger(self._ledger), self.influxdb_rows(server))
+        return compare(self.generated(), self.influxdb_rows(server))
 
     def influxdb_rows(self, server: InfluxDB) -> Iterator[Delivered]:
         """All that InfluxDB returns."""
@@ -189,7 +215,7 @@ class Box(Agent):
 
     def compare_victoria(self, server: VictoriaMetrics, only: tuple[str, ...]) -> Comparison:
         """The ward's ledger, its entries cut to the measurements of `only`, against victoria-metrics."""
-        ledger = read_ledger(self._ledger)
+        ledger = self.generated()
         entries = [
             msgspec.structs.replace(entry, values={k: v for k, v in entry.values.items() if k.split(".")[0] in only})
             for entry in ledger.entries

@@ -21,6 +21,8 @@ class Use(msgspec.Struct, frozen=True):
 
     memory: int
     """Bytes of its own and its share of what it shares (PSS)."""
+    own: int
+    """Bytes that nobody shares (anonymous): what grows of it is the process's own doing, whoever else runs beside."""
     files: int
     threads: int
 
@@ -28,8 +30,9 @@ class Use(msgspec.Struct, frozen=True):
 def used_by(pid: int) -> Use:
     """Of a process that runs."""
     lines = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii").splitlines()
-    memory = next(1024 * int(line.split()[1]) for line in lines if line.startswith("Pss:"))
-    return Use(memory, len(os.listdir(f"/proc/{pid}/fd")), len(os.listdir(f"/proc/{pid}/task")))
+    kilobytes = {line.split(":")[0]: int(line.split()[1]) for line in lines[1:]}
+    memory, own = 1024 * kilobytes["Pss"], 1024 * kilobytes["Anonymous"]
+    return Use(memory, own, len(os.listdir(f"/proc/{pid}/fd")), len(os.listdir(f"/proc/{pid}/task")))
 
 
 def newest_ms(server: InfluxDB, point: str) -> int:
