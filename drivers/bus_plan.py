@@ -30,6 +30,8 @@ class PlannedBlock(msgspec.Struct, frozen=True):
     """Of these, how many belong to a point; the others are read because two requests would take longer."""
     points: int
     ms: float
+    alarm: bool = False
+    """Of alarm points: asked before what else is due."""
 
 
 class PlannedRange(msgspec.Struct, frozen=True):
@@ -89,7 +91,7 @@ def planned(bus: Bus, profiles: Mapping[str, Profile], memory: Path | None = Non
     devices = []
     for device in bus.devices:
         profile = profiles[device.profile]
-        registers = profile.points(device.variant)
+        registers = profile.points(device.variant, device.alarm_points)
         limits = profile.request_limits()
         split = splits.recall(device.unit, made_for(registers, limits))
         devices.append(_device(device, registers, plan(registers, line, split.of(limits)), line, split))
@@ -153,6 +155,7 @@ def _block(block: Block, line: Line) -> PlannedBlock:
         wanted=block.count - missing,
         points=len(block.registers),
         ms=_ms(line.request + block.count * each),
+        alarm=block.registers[0].alarm,
     )
 
 

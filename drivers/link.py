@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from drivers.device_state import DeviceState
 from drivers.reading import NO_FAULTS, Readings, Reason, Source, quantities
-from drivers.unit import DeviceState, Unit, clock
+from drivers.unit import Unit, clock
 
 EVERY = 60.0
 """Seconds that one report is of."""

@@ -15,6 +15,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from pathlib import Path
 
 from drivers.connection import Connection
+from drivers.device_state import DeviceState, Failure
 from drivers.driver import Batch, Trouble
 from drivers.frames import Outcome, Request
 from drivers.guests import LONGEST, SHARE, Answer, BusAway, Frame, Guest, Guests
@@ -24,12 +25,12 @@ from drivers.profile import Profile
 from drivers.quarantine import Cause
 from drivers.reading import Reason
 from drivers.regmap import Step
-from drivers.schedule import Schedule
+from drivers.schedule import EARLY, Schedule
 from drivers.settings import Bus
 from drivers.silence import Debt
 from drivers.splits import SplitMemory
 from drivers.turnaround import Turnaround
-from drivers.unit import BEHIND_GATEWAY, DeviceState, Failure, Unit
+from drivers.unit import BEHIND_GATEWAY, Unit
 
 monotonic = time.monotonic
 
@@ -204,30 +205,77 @@ class ModbusBus:
 
     async def _turn(self, unit: Unit) -> Batch:
         """One due poll."""
-        if not self._connection.is_open and not await self._connection.make():
-            await self._connection.sleep(AWAY)
+        if unit.map.apart:
+            return await self._turn_apart(unit)
+        if not await self._reach():
             batch = unit.unread(Reason.not_connected)
             unit.advance(monotonic(), Reason.not_connected)
             return batch
         await self._poll(unit)
         now = monotonic()
         batch = unit.report(now)
-        unit.advance(now, rests_until=self._connection.rests_until(unit.device.unit) if unit.failing else 0.0)
+        unit.advance(now, rests_until=self._rests_until(unit))
         return batch
 
-    async def _poll(self, unit: Unit) -> None:
-        """Ask the unit's blocks; the first that gets no answer ends the poll where going on would cost the line."""
+    async def _turn_apart(self, unit: Unit) -> Batch:
+        """One of the two turns of a poll whose alarm points are asked by themselves; one that fails ends the poll."""
+        alarms = unit.apart.due <= monotonic() + EARLY
+        if not await self._reach():
+            batch = unit.unread(Reason.not_connected, rest=not alarms)
+            if alarms:
+                unit.advance(monotonic(), Reason.not_connected)
+            else:
+                unit.advance_rest(monotonic())
+            return batch
+        due = unit.due
+        ended = await self._poll(unit, alarms)
+        if unit.due != due:  # a turn for its alarm points came between, and failed
+            return self._interposed.pop()
+        now = monotonic()
+        if alarms and not ended:
+            return unit.report_alarms(now)
+        batch = unit.report(now, rest=not alarms)
+        (unit.advance if alarms else unit.advance_rest)(now, rests_until=self._rests_until(unit))
+        return batch
+
+    async def _reach(self) -> bool:
+        """There is a connection."""
+        if self._connection.is_open or await self._connection.make():
+            return True
+        await self._connection.sleep(AWAY)
+        return False
+
+    def _rests_until(self, unit: Unit) -> float:
+        return self._connection.rests_until(unit.device.unit) if unit.failing else 0.0
+
+    async def _poll(self, unit: Unit, alarms: bool | None = None) -> bool:
+        """Ask the unit's blocks; the first that gets no answer ends the poll where going on would cost the line.
+
+        `alarms`: only the alarm points' blocks, or the others'. True: the poll has ended early.
+        """
         if unit.identification.asks and not await self._identify(unit):
-            return
-        steps = unit.steps(monotonic())
+            return True
+        steps, due = unit.steps(monotonic(), alarms), unit.due
         for i, step in enumerate(steps):
-            if i and (alarm := self._schedule.alarm(monotonic(), unit)):
-                self._interposed.append(await self._turn(alarm))
+            if i and not alarms:
+                await self._let_in_alarms(unit)
+                if unit.due != due:
+                    return True
             if i and not self._connection.is_open:
-                unit.skip(steps[i:], Reason.not_connected)
-                return
+                unit.skip([*steps[i:], *unit.rest(alarms)], Reason.not_connected)
+                return True
             if await self._ask(unit, step):
-                unit.give_up(step, monotonic())
+                unit.give_up(step, [*steps[i + 1 :], *unit.rest(alarms)], monotonic())
+                return True
+        return False
+
+    async def _let_in_alarms(self, busy: Unit) -> None:
+        """Between two blocks of `busy`: each alarm that is due, once, so that the next block comes in any case."""
+        due, rounds = busy.due, len(self._units) if self._schedule.has_alarms else 0
+        while rounds and (alarm := self._schedule.alarm(monotonic(), busy)):
+            rounds -= 1
+            self._interposed.append(await self._turn(alarm))
+            if busy.due != due:
                 return
 
     async def _identify(self, unit: Unit) -> bool:

@@ -158,10 +158,11 @@ class Profile(Part):
         services = [row.service for row in rows if row.service]
         return list(dict.fromkeys([*named, *opened, *services]))
 
-    def points(self, variant: Iterable[str] = ()) -> list[Register]:
+    def points(self, variant: Iterable[str] = (), alarms: Iterable[str] = ()) -> list[Register]:
         """The registers that are polled: those with a canonical name, with every open choice made.
 
-        Raises UnknownVariant where `variant` names something that is not there, or leaves out what is needed.
+        `alarms`: canonical names on which alarms hang, beside those of the profile. Raises UnknownVariant where
+        `variant` names something that is not there, or leaves out what is needed.
         """
         chosen = list(variant)
         self._refuse_unknown(chosen)
@@ -172,7 +173,18 @@ class Profile(Part):
         for row, need in zip(rows, needs, strict=True):
             if need and row.canonical not in given:
                 raise UnknownVariant("choose_variant", profile=self.id, register=row.key, choices=", ".join(need[0]))
-        return registers
+        return self._marked(registers, set(alarms))
+
+    def _marked(self, registers: list[Register], alarms: set[str]) -> list[Register]:
+        """With those on which alarms hang, and what answers only together with them."""
+        if not alarms and not any(row.alarm for row in self.registers):
+            return registers
+        marked = {register.key for register in registers if register.alarm or register.canonical in alarms}
+        if self.limits.read_as_one_block:
+            first, count = self.limits.read_as_one_block
+            inside = {register.key for register in registers if first <= register.addr < first + count}
+            marked |= inside if inside & marked else set()
+        return [msgspec.structs.replace(register, alarm=register.key in marked) for register in registers]
 
     def _polled(self) -> list[Row]:
         return [row for row in self.registers if row.canonical]
@@ -253,6 +265,7 @@ class Profile(Part):
             invalid=(codes,) if isinstance(codes, int) else codes,
             valid=(valid[0], valid[1]) if isinstance(valid, tuple) and len(valid) == 2 else None,
             bit=row.bit,
+            alarm=row.alarm,
         )
 
 

@@ -25,6 +25,8 @@ class Step:
     def __init__(self, unit: int, block: Block) -> None:
         """`unit`: the device's number on its bus."""
         self.block = block
+        self.alarm = block.registers[0].alarm
+        """Its points are alarm points."""
         self.size = block.count / 16 if block.fc in BIT_FUNCTIONS else float(block.count)
         """Registers on the line."""
         self.outcome, self.code = Outcome.ok, 0
@@ -37,7 +39,7 @@ class Step:
         """`time.monotonic()` before which it is left out, for it does not answer while others of its device do."""
         self.request = Request(unit, block.fc, block.start, block.count)
         self._decode = Decoder(block).decode_bytes
-        self.values: Values = ()
+        self.values: Values = (None,) * len(block.registers)
         """In the order of the block's registers."""
         self.faults: Mapping[int, Reason] = NO_FAULTS
         self.read = False
@@ -64,6 +66,7 @@ class _Shape(msgspec.Struct, frozen=True):
     pick: Callable[[Values], tuple[Value | None, ...]]
     place: Mapping[int, int]
     """Index within the source by index among all values."""
+    alarm: bool
 
 
 class Raw(msgspec.Struct, frozen=True):
@@ -84,6 +87,8 @@ class RegisterMap:
         self.unit = unit
         self.registers = registers
         self.sources = list(_sources(device, origin, registers))
+        self.apart = len({register.alarm for register in registers}) > 1
+        """There are alarm points and others: they are polled each by themselves."""
         self.steps: list[Step] = []
 
     def arrange(self, line: Line, limits: Limits) -> None:
@@ -119,6 +124,11 @@ class RegisterMap:
             for each in self._shapes
         )
 
+    def part(self, alarm: bool, time: int, mono: int, polls: int = 1) -> tuple[Readings, ...]:
+        """The same of the alarm points alone, or of the others."""
+        found = self.readings(time, mono, polls)
+        return tuple(each for each, shape in zip(found, self._shapes, strict=True) if shape.alarm is alarm)
+
     def raw(self, source: Source, index: int) -> Raw | None:
         """What stands behind a point; None: it is not of this device."""
         mine = next((rows for each, rows in self.sources if each is source), None)
@@ -128,12 +138,13 @@ class RegisterMap:
         step = next(each for each in self.steps if register in each.block.registers)
         return Raw(register, step.block, _slice(step, register))
 
-    def blank(self, why: Reason, time: int, mono: int, polls: int) -> tuple[Readings, ...]:
-        """Readings that say of every point why it was not read."""
-        faults = [dict.fromkeys(each.place.values(), why) for each in self._shapes]
+    def blank(self, why: Reason, time: int, mono: int, polls: int, alarm: bool | None = None) -> tuple[Readings, ...]:
+        """Readings that say of every point, of the alarm points or of the others, why it was not read."""
+        shapes = [shape for shape in self._shapes if alarm is None or shape.alarm is alarm]
+        faults = [dict.fromkeys(each.place.values(), why) for each in shapes]
         return tuple(
             Readings(each.source, time, mono, (None,) * len(wrong), wrong, polls=polls)
-            for each, wrong in zip(self._shapes, faults, strict=True)
+            for each, wrong in zip(shapes, faults, strict=True)
         )
 
 
@@ -145,14 +156,18 @@ def _slice(step: Step, register: Register) -> bytes:
 
 
 def _sources(device: str, origin: str, registers: Sequence[Register]) -> Iterator[tuple[Source, list[Register]]]:
-    """Registers by measurement; where two give the same field, each further one is a source of its own, tagged src."""
-    groups: dict[tuple[str, str], list[Register]] = {}
+    """Registers by measurement; where two give the same field, each further one is a source of its own, tagged src.
+
+    Alarm points are sources of their own too: they are read at another time.
+    """
+    groups: dict[tuple[str, str, bool], list[Register]] = {}
     seen: set[str] = set()
     for register in registers:
         name = str(register.canonical)
-        groups.setdefault((name.split(".", 1)[0], register.key if name in seen else ""), []).append(register)
+        again = register.key if name in seen else ""
+        groups.setdefault((name.split(".", 1)[0], again, register.alarm), []).append(register)
         seen.add(name)
-    for (_, again), rows in groups.items():
+    for (_, again, _), rows in groups.items():
         fields = tuple(quantities()[str(row.canonical)] for row in rows)
         yield Source(device, fields, (("src", again),) if again else (), origin), rows
 
@@ -160,12 +175,13 @@ def _sources(device: str, origin: str, registers: Sequence[Register]) -> Iterato
 def _shape(source: Source, mine: list[Register], rows: list[Register]) -> _Shape:
     at = [next(i for i, row in enumerate(rows) if row is register) for register in mine]
     place = {index: i for i, index in enumerate(at)}
+    alarm = mine[0].alarm
     if at == list(range(len(rows))):
-        return _Shape(source, tuple, place)
+        return _Shape(source, tuple, place, alarm)
     if len(at) == 1:
         only = at[0]
-        return _Shape(source, lambda values: (values[only],), place)
-    return _Shape(source, itemgetter(*at), place)
+        return _Shape(source, lambda values: (values[only],), place, alarm)
+    return _Shape(source, itemgetter(*at), place, alarm)
 
 
 def _own(faults: Mapping[int, Reason], place: Mapping[int, int]) -> Mapping[int, Reason]:

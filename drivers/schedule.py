@@ -24,8 +24,9 @@ class Schedule:
     def __init__(self, units: Sequence[Unit], now: float) -> None:
         """`now`: `time.monotonic()`, here and everywhere."""
         self._units = units
-        self._alarms = [unit for unit in units if unit.device.priority == "alarm"]
-        self._orderly = len({unit.device.priority for unit in units}) < 2
+        self._alarms = [unit for unit in units if unit.device.priority == "alarm" or unit.map.apart]
+        self._orderly = len({unit.device.priority for unit in units}) < 2 and not any(u.map.apart for u in units)
+        self.has_alarms = bool(self._alarms)
         self.losses = Losses(now)
         self.wake = 0.0
         """When to look again, where it was nobody's turn."""
@@ -45,10 +46,10 @@ class Schedule:
         return min(allowed, key=lambda unit: _rank(unit, now), default=None)
 
     def alarm(self, now: float, busy: Unit) -> Unit | None:
-        """A unit that may be asked between two blocks of `busy`."""
-        if not self._alarms or busy in self._alarms:
+        """Whose alarm points may be asked between two blocks of `busy`; nobody's where it is all alarms itself."""
+        if not self._alarms or busy.device.priority == "alarm":
             return None
-        return next((unit for unit in self._alarms if unit.due <= now and not unit.quarantine.shaky), None)
+        return next((unit for unit in self._alarms if urgent(unit, now) and not unit.quarantine.shaky), None)
 
     def patience(self, unit: Unit) -> float:
         """Seconds that an answer may take without making a healthy unit's poll later than by its period."""
@@ -68,5 +69,15 @@ class Schedule:
 
 def _rank(unit: Unit, now: float) -> tuple[int, float]:
     """The class first, and the longest due within it; each period overdue makes up for a class, so none starves."""
-    overdue = int(max(now - unit.due, 0.0) / unit.device.every)
-    return URGENCY[unit.device.priority] - overdue, unit.due
+    if unit.apart.due <= now + EARLY:
+        return URGENCY["alarm"] - _overdue(unit, unit.apart.due, now), unit.apart.due
+    return URGENCY[unit.device.priority] - _overdue(unit, unit.due, now), unit.due
+
+
+def _overdue(unit: Unit, due: float, now: float) -> int:
+    return int(max(now - due, 0.0) / unit.device.every)
+
+
+def urgent(unit: Unit, now: float) -> bool:
+    """Its turn, were it to come now, would be for alarm points."""
+    return unit.apart.due <= now or (unit.device.priority == "alarm" and unit.due <= now)

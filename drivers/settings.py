@@ -151,6 +151,8 @@ class Device(Part):
     limits: Mapping[PointName, Limit] = {}
     priority: Literal["alarm", "normal", "slow"] = "normal"
     """Whose turn it is where several devices are due: alarms first, also between two blocks of another device."""
+    alarm_points: tuple[PointName, ...] = ()
+    """Points on which alarms hang, beside the profile's: polled by themselves, at the alarms' priority."""
     pause: Annotated[float, seconds("0ms", "10s")] = 0.0
     """Seconds that this device needs between an answer and the next request."""
     identity: Mapping[str, int | str] = {}

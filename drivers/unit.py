@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import logging
 import math
-import statistics
 import time
-from collections import deque
 from collections.abc import Iterable
 
-import msgspec
-
+from drivers.apart import Apart
+from drivers.device_state import DeviceState, Failure
 from drivers.driver import Batch
 from drivers.frames import Guard, Outcome
 from drivers.identity import Identification
@@ -54,45 +52,6 @@ FOLD = 1.0
 """Seconds for which polls that the bus had no time for are gathered before they are reported."""
 
 
-class DeviceState(msgspec.Struct):
-    """What became of the requests to one device since the start."""
-
-    ok: int = 0
-    timeout: int = 0
-    garbled: int = 0
-    exception: int = 0
-    short: int = 0
-    late: int = 0
-    """Answers that came after their time-out, which was counted as such too."""
-    last_error: str = ""
-    """`timeout`, `exception 2`; empty: none yet."""
-    last_ok: float | None = None
-    """Unix seconds of the last poll that read something."""
-    cause: str = ""
-    """Name of the Cause why nothing is read now; empty: the last poll read something, or nothing is known."""
-    next_try: float | None = None
-    """Unix seconds of the next request, while the device is asked more rarely than it should; else None."""
-    answers: deque[float] = msgspec.field(default_factory=lambda: deque(maxlen=64))
-    """Seconds that the last good answers took."""
-
-    @property
-    def median(self) -> float | None:
-        """Usual seconds between request and answer, None before the first."""
-        return statistics.median(self.answers) if self.answers else None
-
-
-class Failure(msgspec.Struct, frozen=True):
-    """A device does not give what it should."""
-
-    cause: Cause
-    code: int
-    """Exception code."""
-    since: float
-    """Unix seconds of the first failed poll."""
-    partly: bool
-    """Some of its blocks still answer."""
-
-
 class Unit:
     """A device and what is known of it."""
 
@@ -117,7 +76,8 @@ class Unit:
         self._bus, self._turnaround = bus, turnaround
         self.identification = Identification(device.unit, profile, device.identity)
         origin = f"{bus.id} unit {device.unit} {device.profile}"
-        self.map = RegisterMap(device.id, device.unit, origin, profile.points(device.variant))
+        self.apart = Apart(device.every)
+        self.map = RegisterMap(device.id, device.unit, origin, profile.points(device.variant, device.alarm_points))
         self._limits = profile.request_limits()
         self._made_for = made_for(self.map.registers, self._limits)
         self.split = splits.recall(device.unit, self._made_for)
@@ -157,8 +117,15 @@ class Unit:
         allowed = min(self._bus.timeout, max(most, self._turnaround.slowest))
         return self._turnaround.patience(step.size, allowed, learned)
 
-    def steps(self, now: float) -> list[Step]:
-        """What to ask in this poll. A block that long gave no answer is left out for a while, never all of them."""
+    def steps(self, now: float, alarms: bool | None = None) -> list[Step]:
+        """What to ask in this turn: the alarm points' blocks, those of the others, or all.
+
+        A block that long gave no answer is left out for a while, never all of them.
+        """
+        asked = self._asked(now)
+        return asked if alarms is None else [step for step in asked if step.alarm is alarms]
+
+    def _asked(self, now: float) -> list[Step]:
         if self._all_asked_from <= now:
             return self.order
         resting = [step for step in self.order if step.rests_until > now]
@@ -168,6 +135,10 @@ class Unit:
             step.miss(step.faults[0])
             self._wrong = step.outcome, step.code
         return [step for step in self.order if step not in resting]
+
+    def rest(self, alarms: bool | None) -> list[Step]:
+        """What a turn for the alarm points alone leaves to ask."""
+        return [step for step in self.order if not step.alarm] if alarms else []
 
     # --- what came ---
 
@@ -197,14 +168,14 @@ class Unit:
         self.tardy = True
         self._turnaround.came_late(seconds)
 
-    def give_up(self, step: Step, now: float) -> None:
-        """End the poll at `step`: those not asked yet share its reason, and next time it comes last.
+    def give_up(self, step: Step, left: Iterable[Step], now: float) -> None:
+        """End the poll at `step`: those `left` to ask share its reason, and next time it comes last.
 
         So a dead unit costs one time-out a poll, and a block that a device ignores does not hide its others; itself
         it is asked more rarely.
         """
         at = self.order.index(step)
-        self.skip(self.order[at + 1 :], step.faults[0])
+        self.skip(left, step.faults[0])
         self.order = [*self.order[at + 1 :], *self.order[:at], step]
         step.missed += 1
         if step.missed >= ENOUGH and not self.quarantine.begun:
@@ -223,12 +194,30 @@ class Unit:
         self._wrong = Outcome.ok, 0
         self.state.last_error = self.identification.wrong
 
-    def report(self, now: float) -> Batch:
-        """End the poll: its readings, and before them those of polls that were left out."""
+    def report_alarms(self, now: float) -> Batch:
+        """The alarm points' turn is over; the others' is to come."""
+        stamp, mono = clock()
+        if self._missed:
+            self.apart.both(self._missed)
+            self._missed = 0
+        polls = self.apart.take(alarm=True)
+        left_out = self.map.blank(self._missed_why, stamp - 1, mono - 1, polls, alarm=True) if polls else ()
+        self.apart.asked(now)
+        return Batch((*left_out, *self.map.part(True, stamp, mono)))
+
+    def report(self, now: float, rest: bool = False) -> Batch:
+        """End the poll: its readings, and before them those of polls that were left out.
+
+        `rest`: the alarm points have been reported.
+        """
         stamp, mono = clock()
         read = any(step.read for step in self.map.steps)
         self._judge(read, stamp / 1000)
-        if read:
+        if rest:
+            polls = self.apart.take(alarm=False)
+            left_out = self.map.blank(self._missed_why, stamp - 1, mono - 1, polls, alarm=False) if polls else ()
+            batch = Batch((*left_out, *self.map.part(False, stamp, mono)))
+        elif read:
             batch = Batch((*self._left_out(now, stamp, mono), *self.map.readings(stamp, mono)))
         else:
             batch = Batch(self.map.readings(stamp, mono, 1 + self._missed))
@@ -241,8 +230,10 @@ class Unit:
             self._plan()
         return batch
 
-    def unread(self, why: Reason) -> Batch:
-        """A poll for which the unit could not even be asked."""
+    def unread(self, why: Reason, rest: bool = False) -> Batch:
+        """A poll for which the unit could not even be asked. `rest`: the alarm points have been."""
+        if rest:
+            return Batch(self.map.blank(why, *clock(), 1 + self.apart.take(alarm=False), alarm=False))
         polls, self._missed = 1 + self._missed, 0
         return Batch(self.map.blank(why, *clock(), polls))
 
@@ -250,7 +241,12 @@ class Unit:
         """At the end: what the polls left out so far stand for. Those still to come in a quarantine are not counted."""
         to_come = max(0, math.ceil((self.due - now) / self.device.every) - 1)
         polls, self._missed = max(0, self._missed - to_come), 0
-        return self.map.blank(self._missed_why, *clock(), polls) if polls else ()
+        found = self.map.blank(self._missed_why, *clock(), polls) if polls else ()
+        if self.map.apart:
+            self.apart.rest_due(self.due)
+        for alarm, count in self.apart.left():
+            found += self.map.blank(self._missed_why, *clock(), count, alarm)
+        return found
 
     def _left_out(self, now: float, stamp: int, mono: int) -> tuple[Readings, ...]:
         """What the polls left out before a good one stand for; a steady trickle is gathered for a while."""
@@ -328,12 +324,31 @@ class Unit:
     def start(self, now: float, phase: float) -> None:
         """Due at once, then at `phase` (above 0, up to 1) of each period, so that the bus's devices take turns."""
         self.due = now + (phase - 1) * self.device.every
+        if self.map.apart:
+            self.apart.due = self.due
+
+    def advance_rest(self, now: float, rests_until: float = 0.0) -> None:
+        """The poll that was due is over, after both its turns. As `advance`."""
+        self.due = self.apart.rest_due(self.due)
+        self.state.next_try = None
+        if self.quarantine.begun or rests_until > self.due:
+            self.due -= self.device.every
+            self._advance(now, Reason.waiting, rests_until)
+            self.apart.due = self.due
 
     def advance(self, now: float, why: Reason = Reason.waiting, rests_until: float = 0.0) -> None:
         """The poll that was due is over: set the next, and count those left out, because of `why` or of silence.
 
         `rests_until`: before then the unit is not asked, as its late answer could be taken for another of its own.
         """
+        if not self.map.apart:
+            self._advance(now, why, rests_until)
+            return
+        self.due = self.apart.failed(self.due)
+        self._advance(now, why, rests_until)
+        self.apart.due = self.due
+
+    def _advance(self, now: float, why: Reason, rests_until: float) -> None:
         every = self.device.every
         turns = max(int((max(now, rests_until) - self.due) / every) + 1, 1)
         self.state.next_try = None

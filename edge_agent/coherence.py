@@ -137,6 +137,26 @@ def _device(tree: Tree, loc: Loc, device: Device, profile: Profile) -> Iterator[
     for name in device.limits:
         if name not in points:
             yield _unknown(tree, (*loc, "limits", name), "point_of_device", name, sorted(filter(None, points)))
+    for i, name in enumerate(device.alarm_points):
+        if name not in points:
+            yield _unknown(tree, (*loc, "alarm_points", i), "point_of_device", name, sorted(filter(None, points)))
+    yield from _identity(tree, loc, device, profile)
+
+
+def _identity(tree: Tree, loc: Loc, device: Device, profile: Profile) -> Iterator[Problem]:
+    """What the device is told by are registers that the profile knows it by, with what they can hold."""
+    known = {each.register.key: each for each in profile.identities()}
+    for key, value in device.identity.items():
+        at = (*loc, "identity", key)
+        if not known:
+            yield tree.key_problem(at, "no_identity", profile=device.profile, value=key)
+        elif key not in known:
+            yield tree.key_problem(at, "unknown_identity", profile=device.profile, value=key, choices=", ".join(known))
+        elif (known[key].register.type == "str") != isinstance(value, str):
+            yield tree.problem(at, "identity_kind", value=key, type=known[key].register.type)
+        elif not known[key].matches(value):
+            wanted = ", ".join(str(each) for each in sorted(known[key].equals, key=str))
+            yield tree.problem(at, "identity_model", value=str(value), profile=device.profile, wanted=wanted)
 
 
 def _names(config: Config, tree: Tree) -> Iterator[Problem]:

@@ -55,9 +55,9 @@ def _rows(device: PlannedDevice, text: Text) -> list[list[str]]:
 
 
 def request(block: PlannedBlock) -> str:
-    """`fc3 500..515`, addresses as they go on the wire."""
-    last = block.start + block.count - 1
-    return f"fc{block.fc} {block.start}..{last}" if last > block.start else f"fc{block.fc} {block.start}"
+    """`fc3 500..515`, addresses as they go on the wire; `!` marks alarm points."""
+    last, mark = block.start + block.count - 1, "!" if block.alarm else ""
+    return f"fc{block.fc} {block.start}..{last}{mark}" if last > block.start else f"fc{block.fc} {block.start}{mark}"
 
 
 def _loads(bus: PlannedBus, text: Text) -> list[str]:

@@ -57,30 +57,37 @@ TCP_LIES = {
     "in pieces": (liar.in_pieces, "ok"),
     "twice": (liar.twice, "ok"),
 }
-RTU_LIES = {
-    "silence": (liar.silence, "timeout"),
-    "wrong unit": (liar.wrong_unit, "timeout"),
-    "wrong function": (liar.wrong_function, "garbled"),
-    "fewer registers": (liar.other_count(-1), "short"),
-    "more registers": (liar.other_count(1), "short"),
-    "byte count too high": (liar.byte_count(2), "garbled"),
-    "byte count too low": (liar.byte_count(-2), "garbled"),
-    "bad check sum": (liar.bad_check_sum, "garbled"),
-    "garbage": (liar.raw(b"\xff\x00" * 40), "garbled"),
-    "cut short": (liar.cut_short, "garbled"),
-    "late": (liar.after(1.5 * PATIENCE), "timeout"),
-    "late by half a time-out": (liar.after(0.5 * PATIENCE), "ok"),
-    "late by three time-outs": (liar.after(3 * PATIENCE), "timeout"),
-    "babble": (liar.babble(2.5 * PATIENCE), "garbled"),
-    "a byte at a time, too slowly": (liar.byte_by_byte(PATIENCE / 3), "garbled"),
-    **{f"exception {code}": (liar.exception(code), "exception") for code in (1, 2, 6, 11)},
-    "in pieces": (liar.in_pieces, "ok"),
-    "twice": (liar.twice, "ok"),
-    "a glitch before": (liar.preceded_by(b"\0"), "ok"),
-    "noise before": (liar.preceded_by(b"\xff\x01\x03\x02\xff"), "ok"),
-    "own echo": (liar.echoed, "ok"),
-    "another unit first": (liar.another_first, "ok"),
-}
+
+
+def rtu_lies(patience: float) -> dict[str, tuple[liar.Lie, str]]:
+    """Every way to lie on a serial line where an answer is waited for so many seconds, and what it counts as."""
+    return {
+        "silence": (liar.silence, "timeout"),
+        "wrong unit": (liar.wrong_unit, "timeout"),
+        "wrong function": (liar.wrong_function, "garbled"),
+        "fewer registers": (liar.other_count(-1), "short"),
+        "more registers": (liar.other_count(1), "short"),
+        "byte count too high": (liar.byte_count(2), "garbled"),
+        "byte count too low": (liar.byte_count(-2), "garbled"),
+        "bad check sum": (liar.bad_check_sum, "garbled"),
+        "garbage": (liar.raw(b"\xff\x00" * 40), "garbled"),
+        "cut short": (liar.cut_short, "garbled"),
+        "late": (liar.after(1.5 * patience), "timeout"),
+        "late by half a time-out": (liar.after(0.5 * patience), "ok"),
+        "late by three time-outs": (liar.after(3 * patience), "timeout"),
+        "babble": (liar.babble(2.5 * patience), "garbled"),
+        "a byte at a time, too slowly": (liar.byte_by_byte(patience / 3), "garbled"),
+        **{f"exception {code}": (liar.exception(code), "exception") for code in (1, 2, 6, 11)},
+        "in pieces": (liar.in_pieces, "ok"),
+        "twice": (liar.twice, "ok"),
+        "a glitch before": (liar.preceded_by(b"\0"), "ok"),
+        "noise before": (liar.preceded_by(b"\xff\x01\x03\x02\xff"), "ok"),
+        "own echo": (liar.echoed, "ok"),
+        "another unit first": (liar.another_first, "ok"),
+    }
+
+
+RTU_LIES = rtu_lies(PATIENCE)
 
 
 async def _after_a_lie(slave: Slave, told: Bus, lie: liar.Lie, outcome: str) -> None:

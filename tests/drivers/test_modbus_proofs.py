@@ -19,7 +19,7 @@ from drivers.settings import Bus
 from tests.drivers import liar
 from tests.drivers.liar import Ask, Chunks, Slave
 from tests.drivers.polling import FAR_APART, Run, bus, device, polled, right, take, values, was_read
-from tests.drivers.test_modbus_liars import RTU_LIES, TCP_LIES
+from tests.drivers.test_modbus_liars import RTU_LIES, TCP_LIES, rtu_lies
 
 BAUD, TURNAROUND = 115_200, 0.005
 UNITS = 20
@@ -190,6 +190,46 @@ def test_the_pace_of_an_honest_unit_beside_a_liar() -> None:
 
     late = {name: gap for name, gap in uvloop.run(main()).items() if gap > 0.5 + 0.05}
     assert late == {}
+
+
+async def _gap_beside(lie: liar.Lie, every: float, quarantined: bool, seconds: float) -> float:
+    """Longest pause between two polls of the honest unit of a serial line, whose other one lies in this way.
+
+    With `quarantined` from when the liar is, or after five polls that did not make it so.
+    """
+    slave, began = Slave(rtu=True), time.monotonic()
+    slave.always = lambda s, ask: (lie if ask.unit == 1 else liar.honest)(s, ask)
+    with slave.on_a_pty() as port:
+        async with polled(bus(port, device(1, every=every), device(2, every=every), timeout=1.0)) as (driver, batches):
+            since = began
+            async for _ in batches:
+                if quarantined and since == began and driver.units()[0].quarantine.begun:
+                    since = time.monotonic()
+                if time.monotonic() > began + seconds:
+                    break
+    times = [ask.at for ask in slave.asked if ask.unit == 2]
+    counted = times[5:] if quarantined and since == began else [at for at in times if at >= since]
+    return max((later - sooner for sooner, later in pairwise(counted)), default=99.0)
+
+
+@pytest.mark.faults
+@pytest.mark.timeout(200)
+@pytest.mark.parametrize(("every", "quarantined"), [(5.0, False), (0.5, True)], ids=["period 5 s", "in quarantine"])
+def test_the_pace_beside_a_liar_on_a_serial_line(
+    every: float, quarantined: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """RTU: the other unit's polls are at most a period late, at periods of 5 s or once the liar is in quarantine."""
+
+    async def main() -> dict[str, float]:
+        lies = {name: lie for name, (lie, _) in rtu_lies(1.0).items()}
+        gaps = await asyncio.gather(*(_gap_beside(lie, every, quarantined, 90.0) for lie in lies.values()))
+        return dict(zip(lies, gaps, strict=True))
+
+    found = uvloop.run(main())
+    with capsys.disabled():
+        print(f"\nlongest pause of the honest unit in periods: { {n: round(g / every, 2) for n, g in found.items()} }")
+    jammed = {"babble": 2.5}  # seconds for which no program could get a word in
+    assert {n: gap for n, gap in found.items() if gap > 2 * every + 0.05 + jammed.get(n, 0.0)} == {}
 
 
 def test_a_gateway_that_closes_for_a_dead_unit(run: Run) -> None:

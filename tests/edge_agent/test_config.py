@@ -91,6 +91,37 @@ def faults(folder: Path, text: str) -> list[tuple[int, int, str, str]]:
     return [(p.line, p.column, p.path, p.what) for p in problems]
 
 
+def test_identity_of_a_device(tmp_path: Path) -> None:
+    """A register that the profile does not know a device by is refused with its place and those that it does know."""
+    told = "  - {id: %s, profile: %s, unit: %d, every: 1s, identity: {%s}}\n"
+    rows = [
+        ("a", "ecowitt-wn90lp", 1, "device_id: 10423"),
+        ("b", "ecowitt-wn90lp", 2, "serial: 10423"),
+        ("c", "dfrobot-sen0676-radar", 3, "serial: 10423"),
+        ("d", "ecowitt-wn90lp", 4, "device_id: abc"),
+        ("e", "ecowitt-wn90lp", 5, "name: 145"),
+    ]
+    file = written(tmp_path, BUS + "".join(told % row for row in rows))
+    problems = check_report(file)[1]
+    at = "buses[0].devices[{}].identity.{}"
+    assert [(p.line, p.path, p.what) for p in problems] == [
+        (7, at.format(1, "serial"), "unknown_identity"),
+        (8, at.format(2, "serial"), "no_identity"),
+        (9, at.format(3, "device_id"), "identity_kind"),
+        (10, at.format(4, "name"), "identity_model"),
+    ]
+    assert problems[0].facts["choices"] == "name, device_id"
+
+
+def test_alarm_points_of_a_device(tmp_path: Path) -> None:
+    """They must be points of the device; a slip of the pen is named."""
+    device = "  - {id: %s, profile: xy-md02, unit: %d, every: 1s, alarm_points: [weather.%s]}\n"
+    text = BUS + device % ("a", 1, "temp_c") + device % ("b", 2, "temp")
+    assert [(line, path, what) for line, _, path, what in faults(tmp_path, text)] == [
+        (7, "buses[0].devices[1].alarm_points[0]", "unknown_point_of_device_near")
+    ]
+
+
 def test_contract_file(tmp_path: Path) -> None:
     """The file that scripts outside rely on loads as it is, with paths from its own folder."""
     config = load(written(tmp_path, CONTRACT))
