@@ -2,8 +2,8 @@
 
 aiohttp has no deadline for a request's headers, and an accept loop without file descriptors spins. So connections are
 accepted here, counted, and handed to aiohttp only while the limits hold; what does not say a whole request in time is
-cut off, and sooner when others want its place. Signalling connections are exempt from the byte limit: they have
-their own.
+cut off, and sooner when others want its place. Only members' pages keep theirs. Signalling connections are exempt from
+the byte limit: they have their own.
 """
 
 from __future__ import annotations
@@ -40,52 +40,92 @@ class Gate:
         self._limit = limit
         self._per_address = per_address
         self._open: Counter[str] = Counter()
-        self._silent: dict[socket.socket, str] = {}
-        """Connections that have not said a whole request yet, oldest first, with their address."""
-        self._talking = 0
+        self._silent: dict[Place, None] = {}
+        """Have not said a whole request yet, oldest first."""
+        self._idle: dict[Place, None] = {}
+        """Have, but are no member's page; oldest first."""
+        self._firm = 0
+        """Pages of members, and connections just cut whose transport has not noticed yet."""
 
-    def enter(self, connection: socket.socket, address: str) -> bool:
-        """Whether one more may come in; it is counted then. When all places are taken the oldest silent one goes."""
-        silent = sum(1 for other in self._silent.values() if other == address)
-        if self._open[address] >= self._per_address or silent >= _MAX_SILENT or self._talking >= self._limit:
+    def enter(self, connection: socket.socket, address: str) -> Place | None:
+        """A place for one more, if it may come in. When all are taken, the oldest that is no member's page goes."""
+        silent = sum(1 for other in self._silent if other.address == address)
+        if self._open[address] >= self._per_address or silent >= _MAX_SILENT or self._firm >= self._limit:
             self.refused += 1
-            return False
-        if self._talking + len(self._silent) >= self._limit:
+            return None
+        if self._firm + len(self._idle) + len(self._silent) >= self._limit:
             self.refused += 1
             self._evict()
+        place = Place(self, connection, address)
         self._open[address] += 1
-        self._silent[connection] = address
-        return True
+        self._silent[place] = None
+        return place
 
-    def talks(self, connection: socket.socket) -> None:
+    def talks(self, place: Place) -> None:
         """A whole request came."""
-        if self._silent.pop(connection, None) is not None:
-            self._talking += 1
+        if place in self._silent:
+            del self._silent[place]
+            self._idle[place] = None
 
-    def leave(self, connection: socket.socket, address: str) -> None:
+    def seat(self, place: Place) -> None:
+        """It is a member's page now."""
+        if self._drop(place):
+            self._firm += 1
+
+    def leave(self, place: Place) -> None:
         """One has gone."""
-        if self._silent.pop(connection, None) is None:
-            self._talking -= 1
-        self._open[address] -= 1
-        if self._open[address] <= 0:
-            del self._open[address]
+        if not self._drop(place):
+            self._firm -= 1
+        self._open[place.address] -= 1
+        if self._open[place.address] <= 0:
+            del self._open[place.address]
+
+    def _drop(self, place: Place) -> bool:
+        """Take it off the lists of those that may be cut; False: it was on none."""
+        known = place in self._silent or place in self._idle
+        self._silent.pop(place, None)
+        self._idle.pop(place, None)
+        return known
 
     def _evict(self) -> None:
-        """Cut the oldest silent connection; it counts as talking until its transport has noticed."""
-        connection = next(iter(self._silent))
-        self.talks(connection)
+        place = next(iter(self._silent or self._idle))
+        self.seat(place)
         with contextlib.suppress(OSError):
-            connection.shutdown(socket.SHUT_RDWR)
+            place.connection.shutdown(socket.SHUT_RDWR)
+
+
+class Place:
+    """One connection's."""
+
+    def __init__(self, gate: Gate, connection: socket.socket, address: str) -> None:
+        """`gate` has counted it."""
+        self.connection = connection
+        self.address = address
+        self._gate = gate
+        self._left = False
+
+    def talks(self) -> None:
+        """A whole request came."""
+        self._gate.talks(self)
+
+    def seat(self) -> None:
+        """It is a member's page now: it is not cut when others want its place."""
+        self._gate.seat(self)
+
+    def leave(self) -> None:
+        """It is over; may be said twice."""
+        if not self._left:
+            self._left = True
+            self._gate.leave(self)
 
 
 class Guarded(asyncio.Protocol):
     """Stands before aiohttp's protocol of one connection."""
 
-    def __init__(self, inner: asyncio.Protocol, talks: Callable[[], None], gone: Callable[[], None]) -> None:
-        """`talks` is called when the first request is whole, `gone` when the connection is over."""
+    def __init__(self, inner: asyncio.Protocol, place: Place) -> None:
+        """`place` is told what becomes of the connection."""
         self._inner = inner
-        self._talks = talks
-        self._gone = gone
+        self.place = place
         self._transport: asyncio.Transport | None = None
         self._deadline: asyncio.TimerHandle | None = None
         self._head = b""
@@ -112,7 +152,7 @@ class Guarded(asyncio.Protocol):
             if b"\r\n\r\n" in self._head:
                 self._deadline.cancel()
                 self._deadline = None
-                self._talks()
+                self.place.talks()
                 self._free = b"upgrade: websocket" in self._head.partition(b"\r\n\r\n")[0].lower()
                 self._head = b""
             elif len(self._head) > _MAX_HEADER:
@@ -127,7 +167,7 @@ class Guarded(asyncio.Protocol):
         """The connection is over."""
         if self._deadline is not None:
             self._deadline.cancel()
-        self._gone()
+        self.place.leave()
         self._inner.connection_lost(exc)
 
     def pause_writing(self) -> None:
@@ -152,26 +192,26 @@ async def serve(
                 log.warning("cannot accept error=%s", error)
                 await asyncio.sleep(_PAUSE)
                 continue
-            if gate.enter(connection, address[0]):
-                tasks.create_task(_handle(connection, address[0], make, gate, tls), name=f"tcp {address[0]}")
+            if place := gate.enter(connection, address[0]):
+                tasks.create_task(_handle(place, make, tls), name=f"tcp {address[0]}")
             else:
                 connection.close()
 
 
-async def _handle(
-    connection: socket.socket,
-    address: str,
-    make: Callable[[], asyncio.Protocol],
-    gate: Gate,
-    tls: ssl.SSLContext | None,
-) -> None:
+def seat(transport: asyncio.BaseTransport | None) -> None:
+    """The connection is a member's page from now on. Without the guard before it there is nothing to do."""
+    protocol = transport.get_protocol() if transport is not None else None
+    if isinstance(protocol, Guarded):
+        protocol.place.seat()
+
+
+async def _handle(place: Place, make: Callable[[], asyncio.Protocol], tls: ssl.SSLContext | None) -> None:
     """Shake hands and hand over; the connection lives on in its protocol."""
-    gone = _once(lambda: gate.leave(connection, address))
     try:
-        await _attach(connection, lambda: Guarded(make(), lambda: gate.talks(connection), gone), tls)
+        await _attach(place.connection, lambda: Guarded(make(), place), tls)
     except (OSError, TimeoutError):  # ssl.SSLError is an OSError
-        gone()
-        connection.close()
+        place.leave()
+        place.connection.close()
 
 
 async def _attach(connection: socket.socket, factory: Callable[[], Guarded], tls: ssl.SSLContext | None) -> None:
@@ -180,8 +220,3 @@ async def _attach(connection: socket.socket, factory: Callable[[], Guarded], tls
         await loop.connect_accepted_socket(factory, connection)
     else:
         await loop.connect_accepted_socket(factory, connection, ssl=tls, ssl_handshake_timeout=HEADER_TIME)
-
-
-def _once(call: Callable[[], None]) -> Callable[[], None]:
-    left = [call]
-    return lambda: left.pop()() if left else None

@@ -38,6 +38,8 @@ _TYPES = {
 _CHOICES = 20
 """Numbers tried when the system is to choose one."""
 _MAX_BODY = 98_304
+_GOODBYE = 1.0
+"""Seconds that a WebSocket has to answer our goodbye."""
 _POLICY = (
     "default-src 'self'; img-src 'self' data:; media-src 'self' blob:; connect-src 'self' wss://{host}; "
     "frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
@@ -162,9 +164,11 @@ class Server:
         origin = request.headers.get("Origin")
         if origin is not None and urlsplit(origin).netloc != request.host:
             raise web.HTTPForbidden(text="other origin")
-        socket = web.WebSocketResponse(heartbeat=10, max_msg_size=messages.MAX_MESSAGE, compress=False)
+        socket = web.WebSocketResponse(
+            heartbeat=10, max_msg_size=messages.MAX_MESSAGE, compress=False, timeout=_GOODBYE
+        )
         await socket.prepare(request)
-        await Conversation(self._meetings, socket).run()
+        await Conversation(self._meetings, socket, lambda: guard.seat(request.transport)).run()
         return socket
 
     async def _status(self, request: web.Request) -> web.Response:

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import logging
 import time
+from collections.abc import Callable
 
 import msgspec
 from aiohttp import WSCloseCode, WSMsgType, web
@@ -21,7 +22,7 @@ from conference.peer import Peer
 from conference.room import Member, Room
 from conference.tickets import Refused
 
-HELLO_TIME = 10.0
+HELLO_TIME = 8.0
 """Seconds in which a page must say hello."""
 _SEND_TIME = 10.0
 """Seconds after which a page that takes nothing is given up."""
@@ -55,8 +56,10 @@ class Outbox:
 class Conversation:
     """One page."""
 
-    def __init__(self, meetings: Meetings, socket: web.WebSocketResponse) -> None:
-        """`socket` is open."""
+    def __init__(
+        self, meetings: Meetings, socket: web.WebSocketResponse, entered: Callable[[], None] = lambda: None
+    ) -> None:
+        """`socket` is open; `entered` is called when its page has a seat."""
         self._meetings = meetings
         self._socket = socket
         self._outbox = Outbox()
@@ -65,6 +68,7 @@ class Conversation:
         self._credit = float(messages.BURST)
         self._credit_at = time.monotonic()
         self._tell = self._outbox.put
+        self._entered = entered
 
     async def run(self) -> None:
         """Talk until the page goes or is sent away."""
@@ -106,7 +110,7 @@ class Conversation:
                 screen_kbit=settings.limits.screen_kbit,
             )
         )
-
+        self._entered()
         self._outbox.put(messages.Renewed(self._meetings.tickets.renewed(member.ticket)))
 
     async def _talk(self) -> None:

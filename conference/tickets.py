@@ -53,7 +53,7 @@ class Ticket(msgspec.Struct, frozen=True):
     """For the room's own PC."""
 
 
-class _Claims(msgspec.Struct, frozen=True):
+class _Claims(msgspec.Struct, frozen=True, omit_defaults=True):
     jti: str
     room: str
     role: Role
@@ -61,6 +61,8 @@ class _Claims(msgspec.Struct, frozen=True):
     site: str
     iat: float
     exp: float
+    nbf: float = 0.0
+    """Not good before; ours have none."""
     device: bool = False
 
 
@@ -124,7 +126,7 @@ class Tickets:
 
     def _accepted(self, claims: _Claims, room: str | None, seated: bool) -> Ticket:
         now = self._clock()
-        if claims.iat > now + 60:
+        if max(claims.iat, claims.nbf) > now + 60:
             raise Refused("not_yet")
         if claims.exp <= now and not seated:
             raise Refused("expired")
@@ -161,7 +163,14 @@ class Tickets:
 
     def _token(self, ticket: Ticket) -> str:
         claims = _Claims(
-            ticket.id, ticket.room, ticket.role, ticket.name, ticket.site, ticket.issued, ticket.expires, ticket.device
+            ticket.id,
+            ticket.room,
+            ticket.role,
+            ticket.name,
+            ticket.site,
+            ticket.issued,
+            ticket.expires,
+            device=ticket.device,
         )
         return jwt.encode(msgspec.to_builtins(claims), self._key, algorithm="HS256")
 

@@ -19,7 +19,7 @@ from conference.messages import State
 from conference.room import Member, Room
 from conference.tickets import Refused
 
-BODY_TIME = 10.0
+BODY_TIME = 8.0
 _TYPE = "application/sdp"
 _MAX_SESSIONS = 200
 STATUS = {"full": 503, "no_room": 404, "closing": 503}

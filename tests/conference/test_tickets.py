@@ -46,8 +46,8 @@ def test_ticket_is_read_by_another_process(tickets: Tickets, tmp_path: Path, clo
     assert tickets.all()[0][1]
 
 
-def test_ticket_of_another_room_or_time_is_refused(tickets: Tickets, clock: Clock) -> None:
-    """Another room, an expired one, one from a clock ten minutes ahead."""
+def test_ticket_of_another_room_or_time_is_refused(tickets: Tickets, tmp_path: Path, clock: Clock) -> None:
+    """Another room, an expired one, one from a clock ten minutes ahead, one that is not good yet."""
     token = tickets.issue("giao-ban", "guest", "A", "cl-02")
     assert reason(tickets, token, "other") == "wrong_room"
     clock.now += DEFAULT_LIFE
@@ -56,6 +56,9 @@ def test_ticket_of_another_room_or_time_is_refused(tickets: Tickets, clock: Cloc
     ahead = tickets.issue("giao-ban", "guest", "A", "cl-02")
     clock.now -= 600
     assert reason(tickets, ahead) == "not_yet"
+    claims = jwt.decode(tickets.issue("giao-ban", "guest", "A", "cl-02"), options={"verify_signature": False})
+    later = {**claims, "nbf": clock.now + 600}
+    assert reason(tickets, jwt.encode(later, (tmp_path / "ticket.key").read_bytes(), algorithm="HS256")) == "not_yet"
 
 
 def test_renewed_ticket_lives_on_and_can_be_revoked(tickets: Tickets, clock: Clock) -> None:
@@ -90,6 +93,12 @@ def test_forged_tickets_are_refused(tickets: Tickets, tmp_path: Path, clock: Clo
     ]
     for bad in forged:
         assert reason(tickets, bad) == "invalid"
+
+
+def test_ticket_of_another_ward_is_refused(tickets: Tickets, tmp_path: Path, clock: Clock) -> None:
+    """Each box has its own key, so what another ward's box issued for a room of the same name opens nothing here."""
+    other = Tickets(tmp_path / "other", clock)
+    assert reason(tickets, other.issue("giao-ban", "chair", "A", "cl-03")) == "invalid"
 
 
 def test_torn_list_still_starts(tickets: Tickets, tmp_path: Path, clock: Clock) -> None:
