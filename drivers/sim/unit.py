@@ -70,7 +70,7 @@ class Sample:
         self.over = False
         """An answer did not arrive whole: the reader begins anew."""
         self.doubted = False
-        """The one before was over, and no answer was given since."""
+        """No answer was given since the one before was over, or since the reader came back on a new connection."""
         self.asked: set[tuple[int, int, int]] = set()
         """Requests (function, start, count) that it was given for, or would have been."""
         self.answered: set[tuple[int, int, int]] = set()
@@ -238,7 +238,7 @@ class Unit:
         again = sample and asked in sample.asked and now - sample.taken < self.options.fresh
         if sample is None or not (again or sample.continues(*asked, now - self.options.gap)):
             before, sample = sample, self._draw()
-            sample.doubted = before is not None and (before.over or before.doubted)
+            sample.doubted = before.over or before.doubted if before else sample.n > 1
             session[self.number] = sample
         sample.asked.add(asked)
         sample.used = now
