@@ -7,7 +7,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 CODE := drivers conference edge_agent
 # Debian package:command. Real servers, and for the tests a real browser; demo and tests start them by themselves.
-SERVERS := mosquitto:mosquitto influxdb:influxd victoria-metrics:victoria-metrics
+SERVERS := mosquitto:mosquitto influxdb:influxd influxdb-client:influx victoria-metrics:victoria-metrics
 BROWSER := chromium:chromium
 # A file system in user space and a tracer for the faults of the disk, nft for those of the network, a terminal for the technician.
 FAULTS := fuse3:fusermount3 strace:strace nftables:nft tmux:tmux

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import gzip
+import operator
 import sqlite3
 import zlib
 from collections.abc import Awaitable, Callable, Iterator
@@ -107,16 +108,14 @@ def import_(arguments: argparse.Namespace) -> int:
         with _source(arguments.file) as (raw, lines), showing(text("journal.importing")) as seen:
             while portion := b"".join(islice(lines, LINES)):
                 done = _import(arguments, config, text, portion)
-                total = redo.Imported(
-                    total.lines + done.lines, total.readings + done.readings, total.refused + done.refused
-                )
+                total = redo.Imported(*map(operator.add, msgspec.structs.astuple(total), msgspec.structs.astuple(done)))
                 seen(raw.tell() / max(1, size))
     except (OSError, EOFError, zlib.error) as error:
         raise Wrong(f"{arguments.file}: {error}") from None
     if arguments.json:
         print_json(total)
     else:
-        print(text("journal.imported", lines=total.lines, readings=total.readings, refused=total.refused))
+        print(text("journal.imported", **msgspec.structs.asdict(total)))
     return 1 if total.refused else 0
 
 

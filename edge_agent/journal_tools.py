@@ -85,7 +85,9 @@ def span_of(arguments: argparse.Namespace, text: Text) -> tuple[int, int]:
 
 
 def _moment(value: str, text: Text) -> int:
-    """`30m`, `24h`, `7d` back from now, or an RFC 3339 time; ms."""
+    """`now`, `30m`, `24h`, `7d` back from now, or an RFC 3339 time; ms."""
+    if value == "now":
+        return int(time.time() * 1000)
     if found := re.fullmatch(r"(\d+)([mhd])", value):
         return int((time.time() - int(found[1]) * AGO[found[2]]) * 1000)
     try:

@@ -6,13 +6,14 @@ exact: what is sent a second time was counted the first time; what is released l
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
-from edge_agent.body import pack
+from edge_agent.body import DAMAGED, pack, unpack
 from edge_agent.cursor import Cursor
 from edge_agent.journal import Journal
 from edge_agent.ledger import Key, Side, SinkState, Tally, counted, unpack_side
@@ -39,6 +40,8 @@ class Imported(msgspec.Struct, frozen=True):
     readings: int
     refused: int
     """Lines that are not of this journal's form."""
+    known: int = 0
+    """Lines that the journal has already, left as they are: an import that was broken off can be begun again."""
 
 
 class Refusal(msgspec.Struct, frozen=True):
@@ -122,14 +125,31 @@ def unsettle(cursor: Cursor, after: int, upto: int) -> None:
 
 
 async def put_lines(journal: Journal, text: str) -> Imported:
-    """Put lines as `edge journal export` writes them into the journal; every sink gets them. Raises sqlite3.Error."""
-    lines, refused = readable(text)
-    if lines:
+    """Put lines as `edge journal export` writes them into the journal; every sink gets them. What the journal has
+    already is not put in again. Raises sqlite3.Error."""
+    given, refused = readable(text)
+    lines: list[Line] = []
+    if given:
         await journal.flush()
         async with journal.alone():
-            await journal.call(_append, journal.store, lines, Counter[Key]())
-            await journal.grown()
-    return Imported(len(lines), sum(len(line.fields) for line in lines), refused)
+            there = await journal.call(_there, journal.store, given)
+            lines = [line for line in given if line.text() not in there]
+            if lines:
+                await journal.call(_append, journal.store, lines, Counter[Key]())
+                await journal.grown()
+    return Imported(len(lines), sum(len(line.fields) for line in lines), refused, len(given) - len(lines))
+
+
+def _there(store: Store, lines: Sequence[Line]) -> set[str]:
+    """Those of the lines that the journal has."""
+    sought = {line.text() for line in lines}
+    times = [line.time for line in lines]
+    query = "SELECT body FROM blobs WHERE last_ms >= ? AND first_ms <= ?"
+    found: set[str] = set()
+    for (body,) in store.select(query, min(times), max(times)):
+        with contextlib.suppress(*DAMAGED):  # a damaged row has nothing that could be there twice
+            found |= sought.intersection(unpack(body).splitlines(keepends=True))
+    return found
 
 
 def readable(text: str) -> tuple[list[Line], int]:

@@ -56,7 +56,7 @@ class Answer(msgspec.Struct, frozen=True, tag_field="kind", tag="modbus"):
     count: int = 0
     """The request: function, first address, registers or bits."""
     doubted: bool = False
-    """The first after one that did not arrive, or on a new connection: a careful reader throws it away and asks again."""
+    """The first after one that did not arrive, or on a new connection: a careful reader drops it and asks again."""
 
     @property
     def required(self) -> bool:

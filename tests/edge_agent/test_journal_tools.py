@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import os
 import re
+import shutil
 import sqlite3
 import subprocess
 import urllib.request
@@ -168,10 +170,9 @@ def test_influx_imports_the_export(tmp_path: Path, shared_influxdb: InfluxDB, da
     main(["journal", "export", "-c", str(file), "--since", "2020-01-01T00:00:00Z", "--to", str(target)])
     port = shared_influxdb.url.rsplit(":", 1)[1]
     words = ["influx", "-host", "127.0.0.1", "-port", port, "-import", "-compressed", "-path", str(target)]
-    try:
-        done = subprocess.run(words, capture_output=True, text=True, timeout=30, check=False)
-    except FileNotFoundError:
-        pytest.skip("influxdb-client is not installed")
+    if not shutil.which("influx") and os.environ.get("CI") != "true":
+        pytest.skip("influxdb-client is not installed: make servers")
+    done = subprocess.run(words, capture_output=True, text=True, timeout=30, check=False)
     assert done.returncode == 0, done.stderr
     assert points(shared_influxdb, database) == 20
 
@@ -189,7 +190,8 @@ def test_export_of_a_time_has_only_that_time(tmp_path: Path, capsys: pytest.Capt
 
 
 def test_what_was_exported_is_imported_on_another_box(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The same lines, counted once, for every sink; a line of another form is counted and left out."""
+    """The same lines, counted once, for every sink; a line of another form is counted and left out. A second import, as
+    after one that was broken off, puts nothing in."""
     file = box(tmp_path)
     fill(file)
     target = tmp_path / "out.lp.gz"
@@ -200,6 +202,7 @@ def test_what_was_exported_is_imported_on_another_box(tmp_path: Path, capsys: py
     (tmp_path / "other").mkdir()
     other = box(tmp_path / "other")
     assert said(capsys, Imported, "import", str(plain), "-c", str(other)) == Imported(20, 40, 1)
+    assert said(capsys, Imported, "import", str(target), "-c", str(other)) == Imported(0, 0, 0, known=20)
 
     async def look(journal: Journal) -> None:
         rows = await journal.take("centre", 1000, 1 << 20)
@@ -345,9 +348,11 @@ def test_running_agent_does_what_the_tools_ask(
         found = said(capsys, Resent, "resend", "-c", str(file), "--sink", "centre", *since)
         assert found == Resent("centre", 40, 20)
         assert wait_until(lambda: points(shared_influxdb, database) == 20, 20)
+        assert said(capsys, Imported, "import", str(target), "-c", str(file)) == Imported(0, 0, 0, known=20)
+        target.write_bytes(gzip.compress(gzip.decompress(target.read_bytes()).replace(b"sensor=", b"sensor=old-")))
         assert said(capsys, Imported, "import", str(target), "-c", str(file)) == Imported(20, 40, 0)
         assert wait_until(lambda: agent.status().sinks[0].delivered == 80, 20)
-        assert points(shared_influxdb, database) == 20
+        assert points(shared_influxdb, database) == 40
         assert main(["journal", "verify", "-c", str(file)]) == 0
         audit = (tmp_path / "state" / "audit.jsonl").read_text(encoding="utf-8")
         assert re.search(r"journal resend.*\n.*journal import", audit, re.S)
