@@ -66,6 +66,7 @@ def _run(arguments: argparse.Namespace) -> int:
     from edge_agent import app as program
     from edge_agent import config as configuration
     from edge_agent.commands import Wrong
+    from edge_agent.state_folder import CannotStart
 
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     try:
@@ -79,7 +80,7 @@ def _run(arguments: argparse.Namespace) -> int:
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(run())
-    except program.CannotStart as reason:
+    except CannotStart as reason:
         raise Wrong(texts(config.language)(f"run.{reason.what}", **reason.facts)) from None
     return 0
 

@@ -7,19 +7,14 @@ settings it was made from, so that SIGHUP restarts just the parts whose settings
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import fcntl
 import gc
 import logging
-import os
 import signal
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
-from pathlib import Path
-from typing import IO
 
 import msgspec
 
@@ -49,32 +44,18 @@ from edge_agent.maintain import Audit, Lock
 from edge_agent.meeting_config import control_of
 from edge_agent.pipeline import Intake, collect
 from edge_agent.report_ledger import LedgerReport
-from edge_agent.schema import NewerJournal
 from edge_agent.sinks import Sink
 from edge_agent.sinks.influx import InfluxSink
-from edge_agent.store import Store
+from edge_agent.state_folder import RUNNING, CannotStart, hold, mark_running, open_store, takes
 from edge_agent.text import Text, texts
-from edge_agent.thin import Policy, condition
 from edge_agent.trial import Trial
 from edge_agent.uplink import Backlog
 from edge_agent.watchdog import feed, notify
 
 log = logging.getLogger("edge.app")
 
-RUNNING = "running"
-"""File in the state folder while the agent runs."""
 RESTART_PAUSE = 5.0
 """Seconds before a part that failed by a fault of the program is started again."""
-
-
-class CannotStart(Exception):
-    """The agent cannot run here now."""
-
-    def __init__(self, what: str, **facts: str | int) -> None:
-        """`what`: which sentence `run.<what>`; `facts`: its placeholders."""
-        super().__init__(what)
-        self.what = what
-        self.facts = facts
 
 
 class Part(msgspec.Struct, frozen=True, eq=False):
@@ -92,12 +73,12 @@ class App:
         """Open the journal. Raises CannotStart."""
         self.config = config
         self.started = time.monotonic()
-        self._lock = _lock(config.state)
-        store = _open_store(config)
+        self._lock = hold(config.state)
+        store = open_store(config)
         self.board = Board(_periods(config))
         settings = config.journal
         self.journal = Journal(
-            store, _takes(config), settings.commit_window, settings.keep_days, write_budget=settings.daily_writes
+            store, takes(config), settings.commit_window, settings.keep_days, write_budget=settings.daily_writes
         )
         self._stamps = Stamps(store.last_stamps())
         self.clock = Clock()
@@ -111,7 +92,7 @@ class App:
         """Parts that failed by a fault of the program, since the configuration was last read."""
         self._reading_again = asyncio.Lock()
         self._stop = asyncio.Event()
-        self.ended = _mark_running(config.state)
+        self.ended = mark_running(config.state)
         """How the run before this one ended: `well`, `cut` (the machine went down with it), `killed`."""
         self.machine = Machine(self)
         self.logbook = Logbook()
@@ -282,7 +263,7 @@ class App:
             before, self.config = self.config, config
             await self._clear()
             try:
-                await self.journal.adopt(_takes(config))
+                await self.journal.adopt(takes(config))
             except sqlite3.Error as error:
                 self.config = before
                 self._refuse("reload_failed", error=str(error))
@@ -359,76 +340,6 @@ class App:
 
 
 # --- what the parts are made from -------------------------------------------------------------------------------------
-
-
-def _lock(state: Path) -> IO[str]:
-    """Hold the state folder for this process; the kernel lets go of it however the process ends."""
-    try:
-        state.mkdir(parents=True, exist_ok=True)
-        lock = (state / "lock").open("a+")
-    except OSError as error:
-        raise CannotStart("state_not_writable", path=str(state), error=error.strerror or str(error)) from error
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        lock.seek(0)
-        pid = lock.read().strip() or "?"
-        lock.close()
-        raise CannotStart("already_running", path=str(state), pid=pid) from error
-    with contextlib.suppress(OSError):  # on a full disk the number is missing, the lock holds all the same
-        lock.truncate(0)
-        lock.write(str(os.getpid()))
-        lock.flush()
-    return lock
-
-
-def _mark_running(state: Path) -> str:
-    """Leave a mark that a clean end takes away; how the run that left the one before ended."""
-    mark, boot = state / RUNNING, _boot_id()
-    try:
-        before = mark.read_text(encoding="ascii").strip() if mark.exists() else ""
-        mark.write_text(boot, encoding="ascii")
-    except (OSError, UnicodeDecodeError):
-        return "well"  # on a full or read-only disk the rest of the program has more to say
-    if not before:
-        return "well"
-    return "killed" if before == boot else "cut"
-
-
-@asynccontextmanager
-async def journal_alone(config: Config) -> AsyncIterator[Journal]:
-    """The journal without an agent, for the tools. Raises CannotStart, also where an agent runs."""
-    lock = _lock(config.state)
-    try:
-        settings = config.journal
-        journal = Journal(_open_store(config), _takes(config), settings.commit_window, settings.keep_days)
-        try:
-            yield journal
-        finally:
-            await journal.close()
-    finally:
-        lock.close()
-
-
-def _open_store(config: Config) -> Store:
-    path = config.state / "journal.db"
-    try:
-        alarms = tuple(condition(alarm.when) for alarm in config.alarms)
-        policy = Policy(int(config.journal.thin * 1000), alarms)
-        return Store(path, config.site, _boot_id(), config.journal.max_bytes, policy)
-    except NewerJournal as error:
-        raise CannotStart("newer_journal", path=str(path), error=str(error)) from error
-    except (sqlite3.Error, OSError) as error:
-        raise CannotStart("journal_unusable", path=str(path), error=str(error)) from error
-
-
-def _boot_id() -> str:
-    return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-
-
-def _takes(config: Config) -> Mapping[str, tuple[str, ...]]:
-    """What each sink takes: measurements, empty for all."""
-    return {sink.id: sink.only for sink in config.sinks if sink.influxdb}
 
 
 def _periods(config: Config) -> Mapping[str, float]:

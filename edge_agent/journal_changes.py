@@ -189,7 +189,7 @@ def _change(arguments: argparse.Namespace, config: Config, text: Text, order: _O
 
 
 def _alone(config: Config, text: Text, work: Work) -> object:
-    from edge_agent.app import CannotStart, journal_alone
+    from edge_agent.state_folder import CannotStart, journal_alone
 
     async def run() -> object:
         async with journal_alone(config) as journal:

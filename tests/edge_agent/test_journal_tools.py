@@ -20,7 +20,6 @@ import pytest
 
 from drivers.reading import Readings, Source, quantities
 from edge_agent.__main__ import main
-from edge_agent.app import journal_alone
 from edge_agent.body import unpack
 from edge_agent.config import load
 from edge_agent.cursor import Cursor
@@ -31,6 +30,7 @@ from edge_agent.ledger import HOUR_MS
 from edge_agent.lines import parse
 from edge_agent.redo import Handled, Imported, Refusal, Resent, readable, unsettle
 from edge_agent.rows import Held
+from edge_agent.state_folder import journal_alone
 from tests.e2e.box import Agent
 
 Q = quantities()
