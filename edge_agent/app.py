@@ -37,6 +37,7 @@ from edge_agent.control import serve
 from edge_agent.dating import Dating, StepEvents
 from edge_agent.delivery import SinkNow, forward
 from edge_agent.diagnosis import Machine
+from edge_agent.disk import TROUBLES, cause
 from edge_agent.habits import Habits, rules_of
 from edge_agent.journal import Journal
 from edge_agent.logbook import Logbook
@@ -46,7 +47,7 @@ from edge_agent.pipeline import Intake, collect
 from edge_agent.report_ledger import LedgerReport
 from edge_agent.sinks import Sink
 from edge_agent.sinks.influx import InfluxSink
-from edge_agent.state_folder import RUNNING, CannotStart, hold, mark_running, open_store, takes
+from edge_agent.state_folder import DISK, CannotStart, end_running, hold, mark_running, open_store, takes
 from edge_agent.text import Text, texts
 from edge_agent.trial import Trial
 from edge_agent.uplink import Backlog
@@ -74,7 +75,7 @@ class App:
         self.config = config
         self.started = time.monotonic()
         self._lock = hold(config.state)
-        store = open_store(config)
+        store = open_store(config, patient=True)
         self.board = Board(_periods(config))
         settings = config.journal
         self.journal = Journal(
@@ -110,7 +111,8 @@ class App:
         for path, word in self.config.not_built():
             log.warning("not available yet path=%s part=%s", path, word)
         try:
-            async with self._answering(), asyncio.TaskGroup() as self._group:
+            async with self._answering() as later, asyncio.TaskGroup() as self._group:
+                answering = self._group.create_task(later(), name="control")
                 committing = self._group.create_task(self.journal.run(), name="journal")
                 keeping = self._group.create_task(self._habits.keep(), name="counters")
                 await self.dating.begin()
@@ -124,25 +126,38 @@ class App:
                 await self._stop.wait()
                 notify("STOPPING=1")
                 await self.journal.flush()
-                own = (watching, looking, dating, committing, keeping)
+                own = (watching, looking, dating, committing, keeping, answering)
                 for task in (*own, *(part.task for part in self._parts.values())):
                     task.cancel()
         finally:
             await self.journal.close()
             self.machine.close()
             self.logbook.detach()
-            (self.config.state / RUNNING).unlink(missing_ok=True)
+            end_running(self.config.state)
             self._lock.close()
 
     @asynccontextmanager
-    async def _answering(self) -> AsyncIterator[None]:
+    async def _answering(self) -> AsyncIterator[Callable[[], Coroutine[object, object, None]]]:
+        """Answer on the control socket; where the disk does not let it be made now, what is given tries again."""
         async with AsyncExitStack() as stack:
-            try:
-                await stack.enter_async_context(serve(self))
-            except OSError as error:
-                facts = {"path": str(self.config.control), "error": error.strerror or str(error)}
+            answers = await self._answer(stack)
+
+            async def later() -> None:
+                while not answers and not await self._answer(stack):
+                    await asyncio.sleep(RESTART_PAUSE)
+
+            yield later
+
+    async def _answer(self, stack: AsyncExitStack) -> bool:
+        try:
+            await stack.enter_async_context(serve(self))
+        except OSError as error:
+            facts = {"path": str(self.config.control), "error": error.strerror or str(error)}
+            if error.errno not in DISK:
                 raise CannotStart("control_unusable", **facts) from error
-            yield
+            log.error("no control socket for now path=%(path)s error=%(error)s", facts)
+            return False
+        return True
 
     def _listen_to_signals(self) -> None:
         loop = asyncio.get_running_loop()
@@ -321,8 +336,8 @@ class App:
         if self._refused:
             found.append(self._refused)
         if self.journal.error is not None:
-            facts = {"error": self.journal.error}
-            found.append(Trouble("journal_failing", "journal", self.journal.failing_since, facts, failed=True))
+            what, facts = TROUBLES[cause(self.journal.error, self.config.state)], {"error": self.journal.error}
+            found.append(Trouble(what, "journal", self.journal.failing_since, facts, failed=True))
         return found
 
     def progress(self) -> Mapping[str, float]:

@@ -20,6 +20,7 @@ from drivers.reading import NOT_READ, Reason
 from drivers.unit import Unit
 from edge_agent import facts
 from edge_agent.board import Place
+from edge_agent.disk import cause
 from edge_agent.machine import BoxNow
 from edge_agent.rows import Stat
 from edge_agent.status import AWAY
@@ -36,8 +37,6 @@ EXPLAINED = NOT_READ - {Reason.waiting} | {Reason.clock_unsynced}
 """Reasons that the device's, the bus's or the clock's own finding tells."""
 STATES = {f"device_{cause.value}": cause.value for cause in Cause}
 SETTINGS = {"config_rejected", "reload_failed", "restart_needed"}
-FULL, READ_ONLY = ("full", "No space left"), ("readonly", "read-only", "Read-only")
-"""What SQLite and the kernel say."""
 FRESH_S = 900.0
 """Seconds for which a trial that went back, or a start after a power cut, is told."""
 
@@ -255,13 +254,12 @@ def room_days(stat: Stat, max_bytes: int) -> float:
 def of_journal(app: App, stat: Stat) -> facts.Journal:
     """The readings on disk."""
     error = app.journal.error or ""
-    cause = "full" if any(w in error for w in FULL) else "readonly" if any(w in error for w in READ_ONLY) else "other"
     return facts.Journal(
         subject="journal",
         since=app.journal.failing_since if error else 0.0,
         failing=app.journal.error is not None,
         error=error,
-        cause=cause if error else "",
+        cause=cause(error, app.config.state) if error else "",
         holding=app.journal.is_full,
         commit_ms=round(app.journal.commit_ms, 1),
         used_pct=_share(stat.bytes, app.config.journal.max_bytes),

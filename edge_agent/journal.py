@@ -97,9 +97,9 @@ class Journal:
         self._grown = asyncio.Condition()
         self.states = _states(store, sinks)
         self._dirty.update(self.states)
-        self.error: str | None = None
+        self.error = None if store.missing is None else str(store.missing)
         """What the last commit failed with; None: it worked."""
-        self.failing_since = 0.0
+        self.failing_since = 0.0 if store.missing is None else time.time()
         self.progress = time.monotonic()
         self.commit_ms = 0.0
         self.top = store.last_id
@@ -111,6 +111,9 @@ class Journal:
         self.clock_doubtful = False
         """True: the clock leapt and nobody vouches for it, so that nothing is old enough to be deleted."""
         self._stat = store.stat()
+        if store.missing is not None:
+            log.error("journal cannot be opened, readings stay in memory error=%s", store.missing)
+            self._wake.set()
 
     # --- in -----------------------------------------------------------------------------------------------------------
 
@@ -254,6 +257,13 @@ class Journal:
                 await self._call(self._store.forget, oldest // HOUR_MS)
             except sqlite3.Error as error:
                 await self.recovery.mend(error, opened)
+
+    async def begin(self) -> None:
+        """Open the file that was `missing`: what it knows of the sinks counts. Raises sqlite3.Error, OSError."""
+        takes = {name: state.only for name, state in self.states.items()}
+        self.states = await self._call(_open_late, self._store, takes)
+        self.undated = self._store.undated.after
+        self.moved()
 
     def moved(self) -> None:
         """The file is another one, or other rows are in it: every sink's state is to be saved again."""
@@ -545,6 +555,16 @@ def _states(store: Store, sinks: Mapping[str, tuple[str, ...]]) -> dict[str, Sin
         state.only = only
         states[name] = state
     return states
+
+
+def _open_late(store: Store, sinks: Mapping[str, tuple[str, ...]]) -> dict[str, SinkState]:
+    """Open the missing file; where the sinks' states cannot be read, none must be written over them either."""
+    store.reopen()
+    try:
+        return _states(store, sinks)
+    except sqlite3.Error as error:
+        store.wait(error)
+        raise
 
 
 def _now_ms() -> int:

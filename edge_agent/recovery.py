@@ -45,6 +45,8 @@ class Recovery:
             await self.make_room()
         elif is_damage(error):
             await self._begin_anew(error)
+        elif self._journal.store.missing is not None:
+            await self._journal.begin()
         else:
             await self._journal.call(self._journal.store.reopen)
 

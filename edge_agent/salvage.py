@@ -88,6 +88,14 @@ def aside_files(path: Path) -> list[Path]:
     return sorted({p.with_name(p.name.removesuffix("-wal").removesuffix("-shm")) for p in found})
 
 
+def size_of(path: Path) -> int:
+    """Bytes of a journal with what belongs to it; 0 where the disk does not tell."""
+    try:
+        return sum(p.stat().st_size for p in path.parent.glob(path.name + "*") if "damaged" not in p.name)
+    except OSError:
+        return 0
+
+
 def _forget_old(path: Path) -> None:
     for old in aside_files(path)[:-KEPT_ASIDE]:
         for suffix in (*SUFFIXES, "-shm"):

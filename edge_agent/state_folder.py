@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import sqlite3
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
-from typing import IO
 
 from edge_agent.config import Config
 from edge_agent.journal import Journal
@@ -17,6 +17,8 @@ from edge_agent.schema import NewerJournal
 from edge_agent.store import Store
 from edge_agent.thin import Policy, condition
 
+DISK = frozenset({errno.ENOSPC, errno.EROFS, errno.EIO, errno.EDQUOT, errno.EUCLEAN})
+"""Errors of a disk that may take writes again: the agent starts all the same."""
 RUNNING = "running"
 """File in the state folder while the agent runs."""
 
@@ -31,25 +33,41 @@ class CannotStart(Exception):
         self.facts = facts
 
 
-def hold(state: Path) -> IO[str]:
-    """Hold the state folder for this process; the kernel lets go of it however the process ends."""
+def hold(state: Path) -> ExitStack:
+    """Hold the folder for this process until closed; the kernel lets go of it however the process ends.
+
+    Held is the folder itself, which also a full or read-only disk allows. Raises CannotStart.
+    """
+    held = ExitStack()
     try:
         state.mkdir(parents=True, exist_ok=True)
-        lock = (state / "lock").open("a+")
-    except OSError as error:
-        raise CannotStart("state_not_writable", path=str(state), error=error.strerror or str(error)) from error
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        folder = os.open(state, os.O_RDONLY | os.O_DIRECTORY)
+        held.callback(os.close, folder)
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _leave_number(state / "lock")
     except BlockingIOError as error:
-        lock.seek(0)
-        pid = lock.read().strip() or "?"
-        lock.close()
-        raise CannotStart("already_running", path=str(state), pid=pid) from error
-    with contextlib.suppress(OSError):  # on a full disk the number is missing, the lock holds all the same
-        lock.truncate(0)
-        lock.write(str(os.getpid()))
-        lock.flush()
-    return lock
+        held.close()
+        raise CannotStart("already_running", path=str(state), pid=_number(state / "lock")) from error
+    except OSError as error:
+        held.close()
+        raise CannotStart("state_not_writable", path=str(state), error=error.strerror or str(error)) from error
+    return held
+
+
+def _leave_number(file: Path) -> None:
+    """For whoever finds the folder held. A disk that takes nothing is no reason not to start."""
+    try:
+        file.write_text(str(os.getpid()), encoding="ascii")
+    except OSError as error:
+        if error.errno not in DISK:
+            raise
+
+
+def _number(file: Path) -> str:
+    try:
+        return file.read_text(encoding="ascii").strip() or "?"
+    except (OSError, UnicodeDecodeError):
+        return "?"
 
 
 def mark_running(state: Path) -> str:
@@ -63,6 +81,12 @@ def mark_running(state: Path) -> str:
     if not before:
         return "well"
     return "killed" if before == boot else "cut"
+
+
+def end_running(state: Path) -> None:
+    """Take the mark away."""
+    with contextlib.suppress(OSError):  # on a read-only disk it stays: then the next start thinks of a crash
+        (state / RUNNING).unlink(missing_ok=True)
 
 
 @asynccontextmanager
@@ -80,12 +104,13 @@ async def journal_alone(config: Config) -> AsyncIterator[Journal]:
         lock.close()
 
 
-def open_store(config: Config) -> Store:
+def open_store(config: Config, *, patient: bool = False) -> Store:
+    """The journal's file; `patient`: a disk that does not let it be opened is waited for. Raises CannotStart."""
     path = config.state / "journal.db"
     try:
         alarms = tuple(condition(alarm.when) for alarm in config.alarms)
         policy = Policy(int(config.journal.thin * 1000), alarms)
-        return Store(path, config.site, boot_id(), config.journal.max_bytes, policy)
+        return Store(path, config.site, boot_id(), config.journal.max_bytes, policy, patient=patient)
     except NewerJournal as error:
         raise CannotStart("newer_journal", path=str(path), error=str(error)) from error
     except (sqlite3.Error, OSError) as error:
@@ -93,6 +118,7 @@ def open_store(config: Config) -> Store:
 
 
 def boot_id() -> str:
+    """The kernel's name for the time since it started."""
     return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
 
 

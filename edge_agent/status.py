@@ -14,6 +14,7 @@ from drivers.driver import Trouble
 from edge_agent import __version__
 from edge_agent.board import Counts, counts
 from edge_agent.delivery import SinkNow
+from edge_agent.disk import TROUBLES
 from edge_agent.findings import Finding, verdict_of
 from edge_agent.rows import Stat
 from edge_agent.text import Text, texts
@@ -182,7 +183,7 @@ def verdict(troubles: Sequence[Trouble], points: Counts, sources: Collection[str
     `sources`: the buses and broker connections.
     """
     dead = {trouble.subject for trouble in troubles if trouble.failed}
-    if any(trouble.what == "journal_failing" for trouble in troubles) or (sources and dead.issuperset(sources)):
+    if any(trouble.what in TROUBLES.values() for trouble in troubles) or (sources and dead.issuperset(sources)):
         return "failed"
     return "attention" if troubles or points.bad or points.uncertain else "ok"
 

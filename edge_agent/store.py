@@ -22,7 +22,7 @@ from edge_agent.lines import Encoder, stamp_of
 from edge_agent.mending import Mending, begin_file, end_beginning, insert_row
 from edge_agent.room import Freed, Holes, Room
 from edge_agent.rows import Group, Held, Quarantined, Row, Stat
-from edge_agent.salvage import Stored, aside_files, broken_tail
+from edge_agent.salvage import Stored, Tail, aside_files, broken_tail, size_of
 from edge_agent.schema import PAGE, checksum, connect, has_strange_values, is_damage, migrate
 from edge_agent.thin import DEFAULT, Policy
 from edge_agent.undated import Undated
@@ -40,10 +40,15 @@ UNREADABLE = frozenset({sqlite3.SQLITE_IOERR_READ, sqlite3.SQLITE_IOERR_SHORT_RE
 class Store:
     """The database file. All of it belongs to one thread."""
 
-    def __init__(self, path: Path, site: str, boot: str, max_bytes: int, policy: Policy = DEFAULT) -> None:
+    _db: sqlite3.Connection
+
+    def __init__(
+        self, path: Path, site: str, boot: str, max_bytes: int, policy: Policy = DEFAULT, *, patient: bool = False
+    ) -> None:
         """Open `path`, made where absent; a damaged file is set aside and a new one begun.
 
-        Raises NewerJournal, OSError or sqlite3.OperationalError (folder not writable, disk full).
+        Raises NewerJournal, OSError or sqlite3.OperationalError (folder not writable, disk full); `patient`: the latter
+        two only make it `missing`.
         """
         self.path = path
         self.max_bytes = max_bytes
@@ -55,7 +60,12 @@ class Store:
         self.openings = 0
         """Another one for each file that was opened, and while one is being opened."""
         self.last_id = 0
-        self._open_anyhow()
+        self.missing: sqlite3.Error | OSError | None = None
+        """Why the file could not be opened yet; until `reopen` can, there are no rows and nothing is taken."""
+        if patient:
+            self._open_or_wait()
+        else:
+            self._open_anyhow()
 
     # --- opening and closing ------------------------------------------------------------------------------------------
 
@@ -74,6 +84,22 @@ class Store:
                     raise
         return None
 
+    def _open_or_wait(self) -> None:
+        try:
+            self._open_anyhow()
+            self.missing = None
+        except (sqlite3.Error, OSError) as error:
+            self.wait(error)
+
+    def wait(self, why: sqlite3.Error | OSError) -> None:
+        """Without the file for now: an empty journal in memory answers every question, and takes nothing."""
+        if hasattr(self, "_db"):
+            self._db.close()
+        self.missing = why
+        self._db = sqlite3.connect(":memory:", check_same_thread=False)
+        migrate(self._db)
+        self._read_all()
+
     def _is_damage(self, error: sqlite3.Error) -> bool:
         """True where the content is at fault: a file that calls itself read-only on a disk that is not is so too."""
         if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_READONLY:
@@ -87,21 +113,24 @@ class Store:
         self._db = connect(self.path)
         try:
             migrate(self._db)
-            self.ledger = Ledger(self._db)
-            self.holes = Holes(self._db)
-            self.room = Room(self._db, self.ledger, self.holes, self._site)
-            self.mending = Mending(self._db, self.path, self.ledger, self.holes)
-            self._limit_pages()
-            self._read_numbers()
-            if tail is not None:
-                self.last_id = self.mending.take_tail(tail, self.last_id)
-            self._boot = self._known_boot()
-            self.undated = Undated(self._db, self._boot)
+            self._read_all(tail)
             self._probe()
             self.openings += 1
         except BaseException:
             self._db.close()
             raise
+
+    def _read_all(self, tail: Tail | None = None) -> None:
+        self.ledger = Ledger(self._db)
+        self.holes = Holes(self._db)
+        self.room = Room(self._db, self.ledger, self.holes, self._site)
+        self.mending = Mending(self._db, self.path, self.ledger, self.holes)
+        self._limit_pages()
+        self._read_numbers()
+        if tail is not None:
+            self.last_id = self.mending.take_tail(tail, self.last_id)
+        self._boot = self._known_boot()
+        self.undated = Undated(self._db, self._boot)
 
     def _read_numbers(self) -> None:
         known = (
@@ -132,12 +161,20 @@ class Store:
 
     def reopen(self) -> None:
         """Close and open again after an I/O error: a handle whose sync failed is never synced again."""
+        if self.missing is not None:
+            self._open_or_wait()
+            return self._must_be_there()
         kept = self.last_id
         self._db.close()
         try:
             self._open()
         finally:
             self.last_id = max(kept, self.floor)
+        return None
+
+    def _must_be_there(self) -> None:
+        if self.missing is not None:
+            raise sqlite3.OperationalError(str(self.missing))
 
     def close(self) -> None:
         """Save what is counted, then close."""
@@ -190,6 +227,7 @@ class Store:
 
     def commit(self, group: Group) -> None:
         """Put the group on disk in one transaction. Raises sqlite3.Error; nothing of it is stored then."""
+        self._must_be_there()
         lines = [self._encoder.encode(readings) for readings in group.readings]
         text = "".join(lines)
         tallies = tally(group.readings)
@@ -226,7 +264,11 @@ class Store:
         self.last_id += readings
 
     def transaction(self) -> sqlite3.Connection:
-        """All or nothing of what the block does; after an error, `last_id` is as the file has it."""
+        """All or nothing of what the block does; after an error, `last_id` is as the file has it.
+
+        Raises sqlite3.Error.
+        """
+        self._must_be_there()
         return self._db
 
     def select(self, query: str, *values: object) -> list[Any]:
@@ -361,14 +403,13 @@ class Store:
 
     def stat(self) -> Stat:
         """The journal in numbers; of the blobs none is counted."""
-        files = self.path.parent.glob(self.path.name + "*")
         first = self.first_after(0)
         return Stat(
             last_id=self.last_id,
             readings=self._readings_since(first[0]) if first else 0,
             first_ms=self._one("SELECT first_ms FROM blobs ORDER BY id LIMIT 1"),
             last_ms=self._one("SELECT last_ms FROM blobs ORDER BY id DESC LIMIT 1"),
-            bytes=sum(p.stat().st_size for p in files if "damaged" not in p.name),
+            bytes=size_of(self.path),
             quarantined=self._one("SELECT count(*) FROM quarantine") or 0,
             thinned=self._meta("thinned") or 0,
             damaged_files=len(aside_files(self.path)),

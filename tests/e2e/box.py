@@ -99,9 +99,10 @@ class Process:
 class Agent:
     """An agent in a folder, with the configuration that is there."""
 
-    def __init__(self, folder: Path) -> None:
-        """Nothing is started yet."""
+    def __init__(self, folder: Path, control: Path | None = None) -> None:
+        """Nothing is started yet; `control`: its socket, where that is not in the state folder."""
         self.folder = folder
+        self.control = control or folder / "state" / "control.sock"
         self.file = folder / "agent.yaml"
         self.process: Process | None = None
         self.before: tuple[str, ...] = ()
@@ -124,8 +125,13 @@ class Agent:
 
     def status(self) -> Status:
         """What `edge status` knows."""
-        found: Status = ask(self.folder / "state" / "control.sock", "/status", Status)
+        found: Status = ask(self.control, "/status", Status)
         return found
+
+    def run(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """An `edge` command with this agent's configuration."""
+        command = [sys.executable, "-m", "edge_agent", *words, "-c", str(self.file)]
+        return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
     def log(self) -> str:
         """What the agent logged."""

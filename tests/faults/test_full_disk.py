@@ -66,6 +66,16 @@ def put(journal: Journal, first: int, count: int) -> list[asyncio.Future[None]]:
     return promised
 
 
+def fill(filler: Path) -> None:
+    """Until nothing more fits."""
+    with filler.open("wb", buffering=0) as file:
+        try:
+            while file.write(bytes(4096)):
+                pass
+        except OSError:
+            return
+
+
 async def until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
     """Wait for it, at most so long."""
     async with asyncio.timeout(seconds):
@@ -95,16 +105,7 @@ async def breaks_and_comes_back(journal: Journal, breaks: Callable[[], object], 
 def test_disk_that_is_full_and_gets_room_again(disk: Path) -> None:
     """Readings stay in memory, and are on disk once there is room."""
     filler = disk / "filler"
-
-    def fill() -> None:
-        with filler.open("wb", buffering=0) as file:
-            try:
-                while file.write(bytes(4096)):
-                    pass
-            except OSError:
-                return
-
-    run(disk, lambda journal: breaks_and_comes_back(journal, fill, filler.unlink))
+    run(disk, lambda journal: breaks_and_comes_back(journal, lambda: fill(filler), filler.unlink))
 
 
 @pytest.mark.skipif(not Path("/dev/fuse").exists(), reason=NO_FUSE)
