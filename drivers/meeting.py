@@ -155,7 +155,7 @@ class MeetingWatch:
                 response.raise_for_status()
                 state = msgspec.json.decode(await response.read(), type=State)
         except (aiohttp.ClientError, TimeoutError, OSError, msgspec.DecodeError) as error:
-            self._lost(str(error) or type(error).__name__)
+            self._lost(getattr(error, "strerror", None) or str(error) or type(error).__name__)
             return None
         if self._error:
             log.warning("meeting answers again socket=%s", self._control)

@@ -89,7 +89,7 @@ async def meeting_now(app: App) -> MeetingNow:
             answer.raise_for_status()
             told = msgspec.json.decode(await answer.read(), type=_Told)
     except FAULTS as error:
-        return MeetingNow("down", str(error) or type(error).__name__, page)
+        return MeetingNow("down", _why(error), page)
     rooms = [RoomNow(room.name, room.waiting, [_member(one) for one in room.members]) for room in told.rooms]
     found = [room for room in rooms if room.members]
     return MeetingNow("live" if found else "empty", "", page or next(iter(told.pages), "").rstrip("/"), found)
@@ -130,8 +130,13 @@ async def _restart(app: App) -> Refusal | None:
                 return Refusal("unsupervised", app.text("restart.unsupervised", service="edge-meet"))
             answer.raise_for_status()
     except FAULTS as error:
-        return Refusal("meeting_down", app.text("restart.meeting_down", error=str(error) or type(error).__name__))
+        return Refusal("meeting_down", app.text("restart.meeting_down", error=_why(error)))
     return None
+
+
+def _why(error: Exception) -> str:
+    """In the system's words where it is the system's: aiohttp's own speak of TLS on a socket that has none."""
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
 def _json(found: object, status: int = 200) -> web.Response:

@@ -48,7 +48,9 @@ HEADERS = {
     "Cache-Control": "no-store",
 }
 PAGE = """<!doctype html><html lang="{language}"><meta charset="utf-8"><title>{title}</title>
-<meta name="viewport" content="width=device-width, initial-scale=1">{body}"""
+<meta name="viewport" content="width=device-width, initial-scale=1"><link rel="icon" href="data:,">
+<style>body {{ margin: 0; background: #000; color: #ddd; font: 18px/1.5 sans-serif }} p {{ padding: 0 1em }}</style>
+{body}"""
 ENTRY = """<p id="say">{wait}</p><script>
 const ticket = location.hash.slice(3);
 history.replaceState(null, "", location.pathname);
@@ -57,15 +59,24 @@ if (!ticket) say({needed});
 else fetch("enter", {{method: "POST", body: ticket}}).then(
   (answer) => answer.ok ? location.reload() : say({refused}));
 </script>"""
+FULL = """<meta http-equiv="refresh" content="5"><p>{full}</p>"""
 SCREENS = """<link rel="stylesheet" href="static/css/xterm.css"><style>
-body {{ margin: 0; background: #000; color: #ddd; font: 18px/1.5 sans-serif }}
+@font-face {{ font-family: "Roboto Mono"; font-weight: 100 700;
+  src: url("static/fonts/RobotoMono-VariableFont_wght.ttf") }}
 #terminal {{ width: 100vw; height: 100vh }}
 #closed {{ display: none; padding: 1em }} body.-closed #closed {{ display: block }}
 </style><p id="closed">{closed}</p><div id="terminal" class="textual-terminal" data-font-size="16"></div><script>
 const at = new URL("ws", location.href);
 at.protocol = at.protocol.replace("http", "ws");
 document.getElementById("terminal").dataset.sessionWebsocketUrl = at.href;
-</script><script src="static/js/textual.js"></script>"""
+</script><script src="static/js/textual.js"></script><script>
+// The library measures its letters when it begins, so the font must be there; few others have all Vietnamese letters.
+const begin = window.onload, font = (weight) => document.fonts.load(weight + ' 16px "Roboto Mono"');
+const focus = () => document.body.classList.contains("-loaded")
+  ? document.querySelector(".xterm-helper-textarea").focus() : setTimeout(focus, 50);
+const ready = () => {{ begin(); focus(); }};
+window.onload = () => Promise.all([font(400), font(700)]).then(ready, ready);
+</script>"""
 
 
 class Door:
@@ -96,6 +107,10 @@ class Door:
         text = self._text
         if self._holds(request.cookies.get(COOKIE, "")):
             body = SCREENS.format(closed=html.escape(text("serve.closed")))
+            if (
+                self._inside >= MOST
+            ):  # also for a moment to one of them who loads the page anew: it looks again by itself
+                body = FULL.format(full=html.escape(text("serve.full", most=MOST)))
         else:
             words = {name: _script(text(f"serve.{name}")) for name in ("needed", "refused")}
             body = ENTRY.format(wait=html.escape(text("serve.wait")), **words)

@@ -31,8 +31,10 @@ def rows(picture: Picture, frame: Frame) -> list[Row]:
     if box is None:
         found += unknown(picture.box, picture, frame)
     else:
-        found += [title(frame.text("tui.box.self"), frame.columns), *fields(_machine(box, frame), frame.columns)]
-        found += fields(_services(box, frame), frame.columns)
+        found += [
+            title(frame.text("tui.box.self"), frame.columns),
+            *fields([*_machine(box, frame), *_services(box, frame)], frame.columns),
+        ]
     config, now = _config(picture, frame), picture.config.value
     if now is not None and now.candidate is not None:  # what is being done now comes first
         return [*config, row(), *found, row(), *_program(picture, frame), *_changes(picture, frame)]
