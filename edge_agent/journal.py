@@ -467,6 +467,10 @@ class Journal:
         """Held while nothing may be committed."""
         return self._lock
 
+    def unsaved_held(self) -> list[Held]:
+        """Refused readings that wait for the next commit."""
+        return list(self._pending.held)
+
     def touch(self, sink: str) -> None:
         """The state of `sink` has changed."""
         self._touch(sink)

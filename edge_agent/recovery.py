@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import copy
 import logging
 import sqlite3
 from collections import deque
@@ -63,7 +64,8 @@ class Recovery:
     async def make_room(self) -> bool:
         """Delete or thin something; False: there is nothing. Raises sqlite3.Error."""
         journal = self._journal
-        freed = await journal.call(journal.store.make_room, journal.states)
+        states, held = copy.deepcopy(journal.states), journal.unsaved_held()
+        freed = await journal.call(journal.store.make_room, states, held)
         if freed is not None:
             apart = [old for old in self._rewritten if old.upto <= freed.after or freed.upto < old.upto]
             self._rewritten = deque([*apart, freed], maxlen=MOST_REWRITTEN)

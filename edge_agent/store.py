@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_agent.body import DAMAGED, pack, unpack
-from edge_agent.ledger import Key, Ledger, Side, SinkState, Tally, merge, pack_side, tally, unpack_side
+from edge_agent.ledger import Key, Ledger, Side, SinkState, Tally, merge, pack_side, pack_state, tally, unpack_side
 from edge_agent.lines import Encoder, stamp_of
 from edge_agent.mending import Mending, begin_file, end_beginning, insert_row
 from edge_agent.room import Freed, Holes, Room
@@ -426,13 +426,15 @@ class Store:
         """Delete some rows that all `sinks` have settled and that are older than the limit; how many it was."""
         return self.room.trim(older_than_ms, sinks, self.foldable)
 
-    def make_room(self, states: Mapping[str, SinkState]) -> Freed | None:
+    def make_room(self, states: Mapping[str, SinkState], held: Sequence[Held] = ()) -> Freed | None:
         """The file is at its limit: delivered history goes first; if there is none, the oldest readings are thinned.
 
-        None: there is nothing to free.
+        `held`: refused readings that are not on disk yet. None: there is nothing to free.
         """
         self._limit_pages(SPARE)
         try:
+            with self._db:  # what is settled must be counted as that before the rows of it are rewritten
+                self._save_states({name: pack_state(state) for name, state in states.items()}, held)
             if self.trim(_now_ms() + 1, states):
                 return Freed(0, 0, 0)
             if self.undated.after is not None:
