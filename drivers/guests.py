@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -31,8 +32,14 @@ PATIENCE = 5.0
 """Seconds after which a guest is let in although a poll comes later than it should; SHARE still holds."""
 LONGEST = 5.0
 """Most seconds that a guest may wait for an answer."""
+SLACK = 0.01
+"""Seconds beyond its time-out that a guest may hold the line, at its ends."""
+WELL = 0.75
+"""Share of its period within which a poll behind a guest should end: what things take is known only roughly."""
 MOST = 64
 """Guests that may wait at once; a further one is refused."""
+
+_due = attrgetter("due")
 
 
 class BusAway(Exception):
@@ -106,7 +113,7 @@ class Guests:
         guest = next((each for each in self._waiting if rests_until(each.request.dev_id) <= now), None)
         if guest is None:
             return None
-        if now < guest.since + PATIENCE and any(_too_late(unit, now, guest.timeout) for unit in units):
+        if now < guest.since + PATIENCE and not _room(units, now, guest.timeout + SLACK):
             return None
         self._waiting.remove(guest)
         return guest
@@ -129,9 +136,19 @@ class Guests:
                 guest.answer.set_exception(BusAway())
 
 
-def _too_late(unit: Unit, now: float, seconds: float) -> bool:
-    """True where a poll would come later than by its period, if the line were taken for so many seconds now."""
-    return unit.due <= now and unit.due + max(unit.device.every, seconds) < now + seconds
+def _room(units: Sequence[Unit], now: float, seconds: float) -> bool:
+    """The line can be taken for so many seconds now: all polls that wait behind still end well within their periods.
+
+    Where a period is shorter than that, its poll must at least not be due already.
+    """
+    free = now + seconds
+    for unit in sorted((unit for unit in units if unit.due < free), key=_due):
+        free += unit.takes()
+        every = WELL * unit.device.every
+        limit = unit.due + every if every > seconds else unit.due + free - now
+        if free > limit and not unit.quarantine.shaky:
+            return False
+    return True
 
 
 class Taps:

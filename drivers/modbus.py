@@ -124,7 +124,7 @@ class ModbusBus:
             if not guest.answer.done():
                 guest.answer.set_result(answer)
         finally:
-            self._guests.charge(monotonic() - began)
+            self._guests.charge(monotonic() - began + self._connection.held)
 
     async def _transact(self, guest: Guest) -> Answer:
         """Raises BusAway, and OSError where the port refuses the settings."""

@@ -16,7 +16,7 @@ from drivers.device_state import DeviceState, Failure
 from drivers.driver import Batch
 from drivers.frames import Guard, Outcome
 from drivers.identity import Identification
-from drivers.planner import Line
+from drivers.planner import Line, cost
 from drivers.profile import Profile
 from drivers.quarantine import ENOUGH, LONGEST, Cause, Quarantine
 from drivers.reading import Readings, Reason
@@ -90,6 +90,7 @@ class Unit:
     def _plan(self) -> None:
         self.map.arrange(self._turnaround.line, self.split.of(self._limits))
         self._may_change = self.map.can_change()
+        self._takes = cost([step.block for step in self.map.steps], self._turnaround.line)
         self.order = list(self.map.steps)
         """The steps as they are asked: one that got no answer comes last the next time."""
 
@@ -97,6 +98,10 @@ class Unit:
     def costs(self) -> Line:
         """What a request to it costs, as last planned for: assumed at first, then learned from its answers."""
         return self._turnaround.line
+
+    def takes(self) -> float:
+        """Seconds of the line that its next poll takes, as far as can be told."""
+        return self._takes + self._bus.timeout if self._failed else self._takes
 
     @property
     def failing(self) -> bool:

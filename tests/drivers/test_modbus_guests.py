@@ -12,10 +12,11 @@ import pytest
 
 from drivers.driver import Batch
 from drivers.frames import Outcome, Request, WriteRequest
-from drivers.guests import SAVED, SHARE, BusAway, Frame
+from drivers.guests import SAVED, SHARE, BusAway, Frame, Guest, Guests
+from drivers.modbus import ModbusBus
 from tests.drivers import liar
 from tests.drivers.liar import Slave
-from tests.drivers.polling import Run, bus, device, polled, right, take, until, values, was_read
+from tests.drivers.polling import WEATHER, Run, bus, device, polled, right, take, until, values, was_read
 
 
 @asynccontextmanager
@@ -120,6 +121,34 @@ def test_guests_that_nobody_answers(run: Run) -> None:
             assert max(later - sooner for sooner, later in pairwise(times)) < 0.1 + 0.1 + 0.05
 
     run(main())
+
+
+def test_a_guest_before_polls_that_wait() -> None:
+    """It is let in only where all polls behind it still end within their periods, those of the whole queue counted."""
+
+    async def main() -> None:
+        now = 1000.0
+        told = bus("-", *(device(unit, every=0.5) for unit in range(1, 6)))
+        units = ModbusBus(told.model_copy(update={"baud": 9600}), {"test": WEATHER}).units()
+        takes = units[0].takes()
+        assert 0.03 < takes < 0.06
+
+        def let_in(*due: float, seconds: float = 0.1) -> bool:
+            for unit, at in zip(units, due, strict=True):
+                unit.due = now + at
+            guests = Guests(1.0)
+            guests.wake(now)
+            guests.add(Guest(Request(9, 3, 0, 1), seconds, None, now, asyncio.get_running_loop().create_future()))
+            return guests.take(now, units, lambda _: 0.0) is not None
+
+        assert let_in(1, 1, 1, 1, 1)
+        assert let_in(-0.05, 0.01, 1, 1, 1)
+        assert not let_in(-0.05, -0.05, -0.05, -0.05, -0.05)  # each by itself would still be in time
+        assert not let_in(-0.3, 1, 1, 1, 1)
+        assert let_in(0.02, 1, 1, 1, 1, seconds=2.0)  # longer than the period: only in a gap
+        assert not let_in(-0.02, 1, 1, 1, 1, seconds=2.0)
+
+    asyncio.run(main())
 
 
 def test_a_guest_of_a_bus_that_is_away(run: Run) -> None:

@@ -9,12 +9,15 @@ import asyncio
 import random
 import time
 from collections import Counter
+from collections.abc import AsyncIterator
 from itertools import pairwise
 
 import msgspec
 import pytest
 import uvloop
 
+from drivers import scan
+from drivers.driver import Batch
 from drivers.settings import Bus
 from tests.drivers import liar
 from tests.drivers.liar import Ask, Chunks, Slave
@@ -85,6 +88,44 @@ def test_silent_units_on_a_line() -> None:
 
 async def _both() -> tuple[Kept, Kept]:
     return await asyncio.gather(_kept(1, True, 1.0, 0.2, 8.0), _kept(5, True, 1.0, 0.2, 8.0))
+
+
+@pytest.mark.faults
+@pytest.mark.timeout(400)
+def test_polls_beside_a_scan_of_the_whole_line(capsys: pytest.CaptureFixture[str]) -> None:
+    """Units 1 to 247 are scanned beside the polling of five, at 9,600 and 115,200 baud: no poll is lost to it."""
+
+    async def main() -> tuple[tuple[int, int], tuple[int, int]]:
+        return await asyncio.gather(_beside_a_scan(9600, 0.5), _beside_a_scan(115_200, 0.25))
+
+    found = uvloop.run(main())
+    with capsys.disabled():
+        print(f"\nbeside a scan: {found} (read, expected)")
+    assert all(read >= 0.995 * expected for read, expected in found)
+
+
+async def _beside_a_scan(baud: int, every: float) -> tuple[int, int]:
+    """Polls of five units that were read while all are scanned, and that should have been."""
+    slave, honest, read, due = Slave(rtu=True), liar.paced(baud, 0.02), 0, 0
+    slave.always = lambda s, ask: honest(s, ask) if ask.unit <= 5 else []
+
+    async def count(batches: AsyncIterator[Batch]) -> None:
+        nonlocal read, due
+        async for batch in batches:
+            if batch.readings[0].source.measurement != "link":
+                read += was_read(batch)
+                due += sum(each.polls for each in batch.readings)
+
+    with slave.on_a_pty() as port:
+        told = bus(port, *(device(unit, every=every) for unit in range(1, 6)), timeout=1.0)
+        told = told.model_copy(update={"baud": baud})
+        async with polled(told) as (driver, batches):
+            counting = asyncio.create_task(count(batches))
+            async for _ in scan.scan(driver, told, scan.Wanted(units=tuple(range(1, 248)), models=False), {}):
+                pass
+            counting.cancel()
+            await asyncio.wait({counting})
+    return read, due
 
 
 # --- liars ------------------------------------------------------------------------------------------------------------
