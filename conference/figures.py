@@ -102,6 +102,10 @@ class Status(msgspec.Struct, frozen=True):
     """Where browsers find the page: one address for each of the box's own."""
     port: Port
     connections_refused: int
+    admitting: bool
+    """Newcomers are let in: the machine is not too busy for more."""
+    turned_away: int
+    """Newcomers for whom there was no place, since the start."""
     guesses: Guesses
     """At meeting codes."""
     rooms: tuple[RoomStatus, ...]
@@ -112,9 +116,16 @@ def status(meetings: Meetings, connections_refused: int) -> Status:
     now = time.monotonic()
     port = meetings.mux
     rooms = tuple(_room(room, now) for room in meetings.rooms.values())
-    figures = Port(port.port, port.received, port.sent, port.dropped, port.strays)
-    pages = tuple(page(address, port.port) for address in meetings.addresses)
-    return Status(meetings.load, pages, figures, connections_refused, meetings.codes.guesses(), rooms)
+    return Status(
+        load=meetings.load,
+        pages=tuple(page(address, port.port) for address in meetings.addresses),
+        port=Port(port.port, port.received, port.sent, port.dropped, port.strays),
+        connections_refused=connections_refused,
+        admitting=meetings.admission.open,
+        turned_away=meetings.admission.turned_away,
+        guesses=meetings.codes.guesses(),
+        rooms=rooms,
+    )
 
 
 def _room(room: Room, now: float) -> RoomStatus:
@@ -190,6 +201,8 @@ def prometheus(found: Status) -> str:
         f"edge_meeting_datagrams_dropped_total {found.port.dropped}",
         f"edge_meeting_datagrams_stray_total {found.port.strays}",
         f"edge_meeting_connections_refused_total {found.connections_refused}",
+        f"edge_meeting_admitting {int(found.admitting)}",
+        f"edge_meeting_turned_away_total {found.turned_away}",
         f"edge_meeting_wrong_codes_total {found.guesses.wrong}",
         f"edge_meeting_code_tries_turned_away_total {found.guesses.turned_away}",
         f"edge_meeting_code_locks_total {found.guesses.locks}",

@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from conference import dtls, mux, sdp
+from conference.admission import Admission
 from conference.codes import Codes
 from conference.messages import Renewed
 from conference.peer import Box, Peer
@@ -27,10 +28,6 @@ from conference.tickets import Refused, Tickets
 TICK = 0.025
 """Seconds between turns of the clock."""
 _ROOM_TURNS, _SECOND_TURNS, _QUALITY_TURNS, _RENEW_TURNS = 4, 40, 80, 4800
-_MAX_LAG = 0.2
-"""Seconds of loop lag, 99th percentile, above which nobody new is admitted …"""
-_LAG_SHARE = 0.25
-"""… unless so few packets (share of the limit) go out that the lag cannot come from the meetings."""
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +56,7 @@ class Meetings:
         self.rooms: dict[str, Room] = {}
         self.peers: list[Peer] = []
         self.load = Load()
+        self.admission = Admission(limits.packets_per_second)
         self._box = Box(
             mux=self.mux,
             certificate=dtls.new_certificate(),
@@ -92,8 +90,10 @@ class Meetings:
     def admit(self, token: str, room_name: str, name: str = "", seat: str = "") -> tuple[Room, Member]:
         """A seat for the bearer of a ticket. Raises Refused."""
         room = self.rooms.get(room_name)
-        kept = room is not None and seat != "" and any(m.seat == seat for m in room.members.values())
-        ticket = self.tickets.read(token, room_name, seated=kept)
+        ticket = self.tickets.read(token, room_name, seated=True)
+        kept = room is not None and room.keeps(ticket, seat)
+        if not kept:
+            ticket = self.tickets.read(token, room_name)
         if room_name not in self.settings.rooms():
             raise Refused("no_room")
         if not kept:
@@ -111,12 +111,11 @@ class Meetings:
         return room, member
 
     def _must_have_place(self) -> None:
-        limits = self.settings.limits
         inside = sum(len(room.members) for room in self.rooms.values())
-        share = self.load.packets_per_second / limits.packets_per_second
-        busy = share >= 1 or (share > _LAG_SHARE and self.load.lag_ms > _MAX_LAG * 1000)
-        if inside >= limits.clients or busy:
-            raise Refused("full", retry=30)
+        full = inside >= self.settings.limits.clients
+        if full or not self.admission.open:
+            self.admission.turned_away += 1
+            raise Refused("full" if full else "busy", retry=30)
 
     def _waits(self, room: str) -> bool:
         """A planned meeting that has not begun waits for its chair."""
@@ -200,6 +199,7 @@ class Meetings:
         self._counted = (sent, received)
         ordered = sorted(self._lags)
         self.load.lag_ms = round(1000 * ordered[int(len(ordered) * 0.99)], 1) if ordered else 0.0
+        self.admission.measure(self.load.packets_per_second, self.load.lag_ms)
 
     def _inspect(self) -> None:
         """Tell everyone their line; put out those whose ticket was revoked; forget empty rooms."""

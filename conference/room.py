@@ -108,10 +108,15 @@ class Room:
         self.changed()
         return member
 
+    def keeps(self, ticket: Ticket, seat: str) -> bool:
+        """Whether this is a seat here of someone with the same role and site."""
+        member = next((m for m in self.members.values() if _same(m.seat, seat)), None)
+        return member is not None and _fits(member, ticket)
+
     def _former(self, ticket: Ticket, seat: str) -> Member | None:
         for member in self.members.values():
-            if member.ticket.id == ticket.id or (seat and secrets.compare_digest(member.seat.encode(), seat.encode())):
-                return member if member.ticket.role == ticket.role and member.ticket.site == ticket.site else None
+            if member.ticket.id == ticket.id or _same(member.seat, seat):
+                return member if _fits(member, ticket) else None
         return None
 
     def lost(self, member: Member, now: float) -> None:
@@ -355,3 +360,11 @@ class Room:
             rate = sum(slot.bitrate for slot in (*member.client.video, *member.client.audio))
             budget = member.client.budget() // 1000
             member.tell(Quality(round(up, 3), round(down, 3), rate // 1000, budget, round_trip, member.weak))
+
+
+def _same(seat: str, told: str) -> bool:
+    return secrets.compare_digest(seat.encode(), told.encode())
+
+
+def _fits(member: Member, ticket: Ticket) -> bool:
+    return (member.ticket.role, member.ticket.site) == (ticket.role, ticket.site)

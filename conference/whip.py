@@ -22,7 +22,7 @@ from conference.tickets import Refused
 BODY_TIME = 8.0
 _TYPE = "application/sdp"
 _MAX_SESSIONS = 200
-STATUS = {"full": 503, "no_room": 404, "closing": 503}
+STATUS = {"full": 503, "busy": 503, "no_room": 404, "closing": 503}
 """HTTP status of a refusal; all others are 403, a bad ticket 401."""
 
 

@@ -5,7 +5,7 @@
 const VERSION = 1;
 const CONNECT_TIME = 8000;
 const RETRIES = [300, 1000, 2000, 2000, 3000];
-const AGAIN = new Set(["full", "closing"]);
+const AGAIN = new Set(["full", "busy", "closing"]);
 
 export class Call extends EventTarget {
   constructor(entry, tracks, wanted) {

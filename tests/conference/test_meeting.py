@@ -144,6 +144,22 @@ def test_seat_is_kept_for_a_lost_connection(tmp_path: Path) -> None:
     asyncio.run(scenario())
 
 
+def test_seat_does_not_renew_another_ticket(tmp_path: Path) -> None:
+    """Only who has the same role and site comes back with a ticket that expired: a guest's seat revives no chair's."""
+
+    async def scenario() -> None:
+        async with live(tmp_path) as meeting:
+            old = meeting.tickets.issue("giao-ban", "chair", "A", "cl-02", life=-1.0)
+            guest = await meeting.join("guest")
+            page = Page(meeting, Caller())
+            await page.enter(old, seat=guest.welcome.seat)
+            assert page.state[messages.Refusal] == messages.Refusal("expired")
+            for each in (guest, page):
+                await each.drop()
+
+    asyncio.run(scenario())
+
+
 def test_client_that_moves_goes_on(tmp_path: Path) -> None:
     """Another address in mid-stream: after one signed check both directions go on, in the same connection."""
 
