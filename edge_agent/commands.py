@@ -126,6 +126,8 @@ def journal_stat(arguments: argparse.Namespace) -> int:
     else:
         span = {"first": stat.first_time or "–", "last": stat.last_time or "–"}
         print(text("journal.readings", readings=stat.readings, size=text.size(stat.bytes), **span))
+        if stat.ahead_time is not None:
+            print(text("journal.ahead", last=stat.ahead_time))
         for sink in stat.sinks:
             print(text("journal.sink", sink=sink.id, cursor=sink.cursor, waiting=sink.waiting))
         rest = {"quarantined": stat.quarantined, "thinned": stat.thinned, "damaged": stat.damaged_files}

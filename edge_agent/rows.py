@@ -63,6 +63,8 @@ class Stat(msgspec.Struct, frozen=True):
     quarantined: int
     thinned: int
     damaged_files: int
+    ahead_ms: int | None = None
+    """The last of the stamps that are far ahead of their commit: some device's clock is wrong."""
 
 
 class Group:

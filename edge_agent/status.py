@@ -126,6 +126,8 @@ class JournalStat(msgspec.Struct, frozen=True):
     """What it should be at most."""
     commit_window: float = 0.0
     """Seconds that a reading waits for its commit, at most."""
+    ahead_time: str | None = None
+    """The last of the stamps far ahead of the time when they came: a device's clock is wrong. Not in `last_time`."""
 
 
 class LedgerRow(msgspec.Struct, frozen=True):
@@ -301,6 +303,7 @@ async def journal_stat(app: App) -> JournalStat:
         written_per_day=app.journal.wear.per_day,
         daily_writes=app.journal.wear.budget,
         commit_window=app.journal.window,
+        ahead_time=_iso(stat.ahead_ms),
     )
 
 

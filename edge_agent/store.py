@@ -20,6 +20,7 @@ from edge_agent.body import DAMAGED, pack, unpack
 from edge_agent.ledger import Key, Ledger, Side, SinkState, Tally, merge, pack_side, pack_state, tally, unpack_side
 from edge_agent.lines import Encoder, stamp_of
 from edge_agent.mending import Mending, begin_file, end_beginning, insert_row
+from edge_agent.newest import Newest
 from edge_agent.room import Freed, Holes, Room
 from edge_agent.rows import Group, Held, Quarantined, Row, Stat
 from edge_agent.salvage import Stored, Tail, aside_files, broken_tail, size_of
@@ -138,7 +139,7 @@ class Store:
             self._one("SELECT max(id) FROM blobs"),
         )
         self.last_id = max(number or 0 for number in known)
-        self.last_ms = self._one("SELECT last_ms FROM blobs ORDER BY id DESC LIMIT 1") or 0
+        self.newest_ms = Newest(self._db)
 
     def _known_boot(self) -> int:
         with self._db:
@@ -243,7 +244,7 @@ class Store:
         if text:
             self.undated.read()
             self.last_id += stored
-            self.last_ms = max(self.last_ms, *(readings.time for readings in group.readings))
+            self.newest_ms.stamps([readings.time for readings in group.readings], _now_ms())
 
     def _insert(self, group: Group, lines: list[str], text: str, tallies: Mapping[Key, Tally], stored: int) -> None:
         kept = [readings for readings, line in zip(group.readings, lines, strict=True) if line]
@@ -255,12 +256,13 @@ class Store:
         times = [readings.time for readings in kept]
         # A commit whose sync failed may be there all the same after the file was opened anew: it is this one.
         self._db.execute("DELETE FROM blobs WHERE id > ?", (self.last_id,))
-        self._put_row(stored, (min(times), max(*times, self.last_ms)), side, pack(text))
+        self._put_row(stored, (min(times), max(times)), side, pack(text))
 
     def put_row(self, readings: int, span_ms: tuple[int, int], side: Side, body: bytes) -> None:
         """Within `transaction`: one more row."""
         self._db.execute("DELETE FROM blobs WHERE id > ?", (self.last_id,))
-        self._put_row(readings, (span_ms[0], max(span_ms[1], self.last_ms)), side, body)
+        self._put_row(readings, span_ms, side, body)
+        self.newest_ms.row(span_ms[1], _now_ms())
         self.last_id += readings
 
     def transaction(self) -> sqlite3.Connection:
@@ -404,16 +406,22 @@ class Store:
     def stat(self) -> Stat:
         """The journal in numbers; of the blobs none is counted."""
         first = self.first_after(0)
+        self.newest_ms.row(*self._last_times())  # perhaps dated anew since its commit
         return Stat(
             last_id=self.last_id,
             readings=self._readings_since(first[0]) if first else 0,
             first_ms=self._one("SELECT first_ms FROM blobs ORDER BY id LIMIT 1"),
-            last_ms=self._one("SELECT last_ms FROM blobs ORDER BY id DESC LIMIT 1"),
+            last_ms=self.newest_ms.last_ms or None,
+            ahead_ms=self.newest_ms.ahead_ms or None,
             bytes=size_of(self.path),
             quarantined=self._one("SELECT count(*) FROM quarantine") or 0,
             thinned=self._meta("thinned") or 0,
             damaged_files=len(aside_files(self.path)),
         )
+
+    def _last_times(self) -> tuple[int, int]:
+        found = self._db.execute("SELECT last_ms, committed_ms FROM blobs ORDER BY id DESC LIMIT 1").fetchone()
+        return (found[0], found[1]) if found else (0, 0)
 
     def _readings_since(self, after: int) -> int:
         """Readings on disk above `after`; of rows that are still being brought back, none."""

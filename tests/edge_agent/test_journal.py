@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from drivers.reading import Readings, Reason, Source, Value, quantities
@@ -549,3 +550,23 @@ def test_damaged_file_on_a_full_disk_stays_until_a_new_one_can_be_begun(tmp_path
     kept.close()
     (tmp_path / "journal.db").rename(tmp_path / "journal.db.new")  # as after a cut between the two renamings
     assert store(tmp_path).salvaging is not None
+
+
+def test_stamp_from_a_wrong_clock_is_told_apart(tmp_path: Path) -> None:
+    """A device in 2096 is not the journal's last time, nor that of the rows after it; also after a restart."""
+    in_2096 = 3_976_000_000_000
+
+    async def work(kept: Journal) -> None:
+        await put(kept, at(1))
+        await put(kept, at(2, 1.5, source=LEVEL), msgspec.structs.replace(at(3), time=in_2096))
+        await put(kept, at(4))
+        await tells(kept)
+
+    async def tells(kept: Journal) -> None:
+        now = await kept.stat()
+        assert (now.last_ms, now.ahead_ms) == (NOW + 4, in_2096)
+        rows = await kept.call(kept.store.select, "SELECT last_ms FROM blobs ORDER BY id")
+        assert [last for (last,) in rows] == [NOW + 1, in_2096, NOW + 4]
+
+    run(work, lambda: journal(tmp_path))
+    run(tells, lambda: journal(tmp_path))
