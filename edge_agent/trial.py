@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import difflib
+import errno
 import logging
 import os
 import time
@@ -100,7 +101,7 @@ class Trial:
         _write(self._candidate, text)
         running = self._running()
         shown = diff(_text(running.file) or "", text, running.file.name)
-        writable = os.access(running.file.parent, os.W_OK)
+        writable = not _unwritable(running.file.parent)
         try:
             config = self._load(self._candidate)
         except Problems as problems:
@@ -171,8 +172,8 @@ class Trial:
         running = self._running()
         if not self._candidate.exists():
             raise Refused("no_candidate")
-        if not os.access(running.file.parent, os.W_OK):
-            raise Refused("not_writable", file=str(running.file), error=os.strerror(13))
+        if error := _unwritable(running.file.parent):
+            raise Refused("not_writable", file=str(running.file), error=error)
         try:
             config = self._load(self._candidate)
         except Problems as problems:
@@ -224,6 +225,14 @@ def diff(before: str, after: str, name: str) -> str:
     """What changes, line by line."""
     lines = difflib.unified_diff(before.splitlines(), after.splitlines(), name, f"{name} (new)", lineterm="")
     return "\n".join(lines)
+
+
+def _unwritable(folder: Path) -> str:
+    """Why no file can be replaced there; empty: it can."""
+    if os.access(folder, os.W_OK | os.X_OK):
+        return ""
+    read_only = os.statvfs(folder).f_flag & os.ST_RDONLY
+    return os.strerror(errno.EROFS if read_only else errno.EACCES)
 
 
 def _text(path: Path) -> str | None:

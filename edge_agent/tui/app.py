@@ -233,10 +233,13 @@ class Terminal(Shell):
         try:
             found = await self._maintain.propose(await asyncio.to_thread(Path(file).read_bytes))
         except (Cannot, OSError) as why:
-            self._notice(str(why), severity="error", timeout=15)
+            words = f"{file}: {why.strerror}" if isinstance(why, OSError) else str(why)
+            self._notice(words, severity="error", timeout=15)
             return
-        words = found.problems or found.restart or [self._text("tui.config.ready")]
-        self._notice("\n".join(words[:5]), severity="information" if found.usable else "error", timeout=15)
+        unwritable = [] if found.writable else [self._text("tui.config.unwritable", file=str(self._picture.file))]
+        words = [*unwritable, *found.problems, *found.restart] or [self._text("tui.config.ready")]
+        well = found.usable and found.writable
+        self._notice("\n".join(words[:5]), severity="information" if well else "error", timeout=15)
         self._changed()
 
     async def _step(self, step: str) -> None:

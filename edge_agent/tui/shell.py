@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 from textual.app import App, ComposeResult
 from textual.notifications import SeverityLevel
 from textual.widgets import Input
+from textual.widgets.input import Selection
 
 from edge_agent.text import LANGUAGES, Text, texts
 from edge_agent.tui.driver import MeasuredDriver
@@ -77,7 +78,7 @@ class Shell(App[None]):
         """Three lines of structure."""
         yield self._head
         yield self._page
-        yield Input(id="line")
+        yield Input(id="line", select_on_focus=False)
         yield self._foot
 
     def on_mount(self) -> None:
@@ -236,9 +237,10 @@ class Shell(App[None]):
         self._purpose = purpose
         field = self.query_one("#line", Input)
         field.placeholder, field.value = hint, value
+        field.selection = Selection(0, len(value))  # not on focus, which may come after the first letters
         field.add_class("open")
         self._foot.display = False
-        field.focus()
+        self.screen.set_focus(field)  # at once: what is typed ahead is meant for the line
 
     def on_input_changed(self, event: Input.Changed) -> None:
         """Rows follow the typing of a filter."""
@@ -259,7 +261,7 @@ class Shell(App[None]):
         """The line goes, the keys are keys again."""
         field.remove_class("open")
         self._foot.display = True
-        self._page.focus()
+        self.screen.set_focus(self._page)
 
     def action_up(self) -> None:
         """Out of the typing first, then out of the filter, then to the place before."""
