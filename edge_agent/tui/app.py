@@ -233,8 +233,8 @@ class Terminal(Shell):
         try:
             found = await self._maintain.propose(await asyncio.to_thread(Path(file).read_bytes))
         except (Cannot, OSError) as why:
-            words = f"{file}: {why.strerror}" if isinstance(why, OSError) else str(why)
-            self._notice(words, severity="error", timeout=15)
+            reason = f"{file}: {why.strerror}" if isinstance(why, OSError) else str(why)
+            self._notice(reason, severity="error", timeout=15)
             return
         unwritable = [] if found.writable else [self._text("tui.config.unwritable", file=str(self._picture.file))]
         words = [*unwritable, *found.problems, *found.restart] or [self._text("tui.config.ready")]
