@@ -22,6 +22,10 @@ from edge_agent.sinks import Life, Sink, SinkDown, TooLarge
 
 log = logging.getLogger("edge.delivery")
 
+STATES = ("up", "down", "refusing", "throttled", "unavailable")
+"""Of a sink: it takes readings; cannot be reached, tried again in ever longer steps; answers, but takes nothing; asked
+us to wait; not built yet."""
+
 BATCH_READINGS = 50_000
 """Most readings in one request."""
 FIRST_BYTES, LEAST_BYTES = 64 << 10, 8 << 10
@@ -44,8 +48,7 @@ class SinkNow(msgspec.Struct):
     id: str
     where: str
     state: str = "up"
-    """up, down (cannot be reached, tried again in ever longer steps), refusing (answers, but takes nothing), throttled
-    (asked us to wait), unavailable (not built yet)."""
+    """One of STATES."""
     error: str | None = None
     """The last error in the server's words."""
     what: str = ""

@@ -19,11 +19,12 @@ TWINS = str.maketrans(
     dict(zip("●▲✖○◌…–—·│─┌┐└┘├┤×→⏎≤≥µ°²³“”‘’" + SPARKS, "+!xoo.--.|-++++++x>^<>uo23\"\"''" + "__..--=#", strict=True))
 )
 """Every mark has a twin of one ASCII letter, so that columns stay where they are."""
-STATE_MARKS = MARKS | {"down": "✖", "refusing": "✖", "up": "●", "unavailable": "○", "left_out": "○", "old": "◌"}
+STATE_MARKS = MARKS | {"down": "✖", "refusing": "✖", "throttled": "▲", "up": "●"}
+STATE_MARKS |= {"unavailable": "○", "left_out": "○", "old": "◌"}
 """Shape of each state; a word always stands beside it."""
 STATE_STYLES = {
     "good": "good", "ok": "good", "up": "good",
-    "uncertain": "attention", "attention": "attention",
+    "uncertain": "attention", "attention": "attention", "throttled": "attention",
     "bad": "bad", "failed": "bad", "down": "bad", "refusing": "bad",
     "unavailable": "dim", "left_out": "dim", "old": "dim",
 }  # fmt: skip

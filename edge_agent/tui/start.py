@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """0 when the technician leaves."""
+    """0 when the technician leaves; a crash is no 0."""
     reading = Reading(arguments.config)
     terminal = Terminal(plain=False) if in_browser() else decide(given_environ(), *this_terminal())
     mend_locale(os.environ)
@@ -75,5 +75,6 @@ def _full(picture: Picture, text: Text, painter: Painter, zone: str, maintain: s
     from edge_agent.tui.app import Terminal as Full
     from edge_agent.tui.shell import Moment
 
-    Full(picture, text, painter, Moment(zone), maintain).run(mouse=False)
-    return 0
+    app = Full(picture, text, painter, Moment(zone), maintain)
+    app.run(mouse=False)
+    return app.return_code or 0

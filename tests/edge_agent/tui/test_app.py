@@ -6,12 +6,19 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+import msgspec
 import pytest
+from textual.app import App
 from textual.pilot import Pilot
 
-from edge_agent.text import texts
+from edge_agent import delivery
+from edge_agent.text import LANGUAGES, texts
+from edge_agent.tui import start
 from edge_agent.tui.app import Terminal
 from edge_agent.tui.page import Painter
+from edge_agent.tui.rows import STATE_MARKS, STATE_STYLES, Place, Row
+from edge_agent.tui.views.frame import Frame
+from edge_agent.tui.views.screens import header, of
 from tests.edge_agent.tui.pictures import Frozen, picture
 
 Walk = Callable[[Terminal, Pilot[None]], Awaitable[None]]
@@ -129,6 +136,33 @@ def test_silent_agent_makes_everything_old() -> None:
             assert "●" not in text_of(terminal)
 
     walk("error", steps)
+
+
+def test_crash_is_told_by_the_exit_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What started the terminal must not take a traceback for a technician who left."""
+
+    def broken(_: Terminal) -> list[Row]:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(Terminal, "rows", broken)
+    monkeypatch.setattr(Terminal, "run", lambda self, mouse: App.run(self, headless=True))
+    assert start._full(picture("ok"), texts("vi"), Painter(marks=True, colour=True), "Asia/Ho_Chi_Minh", "") == 1
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("state", delivery.STATES)
+def test_every_state_of_a_sink_has_shape_and_word(state: str, language: str) -> None:
+    """Whatever the delivery calls its sink, no screen stumbles over it and none leaves it without a mark."""
+    known = picture("fault")
+    assert known.status.value
+    known.status.value.sinks[0] = msgspec.structs.replace(known.status.value.sinks[0], state=state)
+    moment = Frozen()
+    frame = Frame(text=texts(language, strict=True), columns=80, now=moment.now(), wall=moment.wall())
+    assert header(known, frame).plain
+    for screen in ("overview", "uplink"):
+        shown = "\n".join(row.plain for row in of(Place(screen)).rows(known, frame))
+        assert STATE_MARKS[state] in shown
+        assert STATE_STYLES[state]
 
 
 def test_quitting_says_that_the_box_goes_on(tmp_path: Path) -> None:
