@@ -20,6 +20,7 @@ from edge_agent import (
     diagnosis,
     journal_routes,
     meeting_routes,
+    net_routes,
     point,
     report,
     restart,
@@ -72,7 +73,7 @@ def _application(app: App) -> web.Application:
     application = web.Application(client_max_size=MOST_BODY)
     application.add_routes([*_questions(app), *_details(app), *change_routes(app)])
     application.add_routes([*bench_routes.routes(app), *write_routes.routes(app), *journal_routes.routes(app)])
-    application.add_routes([*meeting_routes.routes(app), *restart.routes(app)])
+    application.add_routes([*meeting_routes.routes(app), *net_routes.routes(app), *restart.routes(app)])
     return application
 
 

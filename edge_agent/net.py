@@ -1,7 +1,8 @@
 """`edge net`: can this box reach its brokers and sinks, and do they keep what it gives them? One ladder for each.
 
-Works without the running agent and beside it: brokers are visited under names of our own, since the agent's would throw
-it out, and databases get one test reading, `edge_probe`. Each rung is printed as soon as it is known.
+The running agent climbs, for it alone has the service's rights and secrets; without it this command does. Brokers are
+visited under names of our own, since the agent's would throw it out, and databases get one test reading, `edge_probe`.
+Each rung is printed as soon as it is known.
 """
 
 from __future__ import annotations
@@ -11,34 +12,26 @@ import asyncio
 import base64
 import logging
 import os
-import re
-import shutil
 import sys
-import textwrap
 from collections.abc import Callable, Sequence
-from typing import Literal
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import msgspec
 
 from drivers.marked import Problems, Secret, SecretMissing
 from drivers.settings import Broker
 from edge_agent import config as configuration
-from edge_agent.commands import Wrong
+from edge_agent.client import Failed, NotAllowed, NotRunning, Refused, follow
+from edge_agent.commands import Wrong, wrong
 from edge_agent.config import HTTP_PORTS, Config, Influx, MqttUplink
 from edge_agent.ladder import Fact, Facts, Red, Rung, State, Step, Way, climb
+from edge_agent.net_show import Answer, Asking, Begun, Climbed, Event, Kind, Known, Report, Screen, Told, Verdict
 from edge_agent.rungs import BrokerRungs, Consent, DatabaseRungs
-from edge_agent.show import mark, painted, width
 from edge_agent.text import Text, texts
 
 YES = {"y", "yes", "c", "co", "có"}
-LABEL, MOST_COLUMNS = 15, 110
-"""Columns."""
-INDENT = "      "
-NO_BREAK = "\N{NO-BREAK SPACE}"
-
-Kind = Literal["broker", "sink"]
-Verdict = Literal["ok", "attention", "failed"]
+PATIENCE = 60.0
+"""Seconds for the agent's next rung: one is given up long before."""
 
 
 class Target(msgspec.Struct, frozen=True):
@@ -54,33 +47,6 @@ class Target(msgspec.Struct, frozen=True):
     secrets: tuple[Secret, ...]
 
 
-class Told(msgspec.Struct, frozen=True):
-    """A rung as it is printed."""
-
-    rung: str
-    state: State
-    ms: int
-    what: str
-    text: str
-
-
-class Report(msgspec.Struct, frozen=True):
-    """What became of one target."""
-
-    id: str
-    kind: Kind
-    where: str
-    state: Verdict
-    rungs: list[Told]
-
-
-class Answer(msgspec.Struct, frozen=True):
-    """Everything, for `--json`."""
-
-    verdict: Verdict
-    targets: list[Report]
-
-
 def main(arguments: argparse.Namespace) -> int:
     """0 all well, 1 something needs attention, 2 no target can be used."""
     try:
@@ -93,14 +59,14 @@ def main(arguments: argparse.Namespace) -> int:
     screen = Screen(text, quiet=arguments.json)
     consent = _consent(arguments, screen, text) if arguments.create else None
     try:
-        reports = asyncio.run(_climb_all(targets(config, consent), screen))
+        answer = None if consent else _by_agent(config, screen, text)
+        answer = answer or _by_ourselves(config, consent, screen, text)
     except KeyboardInterrupt:
         # aiomqtt, stopped while it connects, complains from its destructor that the loop is gone.
         sys.unraisablehook = lambda _: None
         raise
     finally:
         screen.wipe()
-    answer = Answer(verdict([report.state for report in reports]), reports)
     if arguments.json:
         print(msgspec.json.format(msgspec.json.encode(answer), indent=1).decode())
     else:
@@ -108,20 +74,77 @@ def main(arguments: argparse.Namespace) -> int:
     return ("ok", "attention", "failed").index(answer.verdict)
 
 
-async def _climb_all(wanted: Sequence[Target], screen: Screen) -> list[Report]:
+def _by_agent(config: Config, screen: Screen, text: Text) -> Answer | None:
+    """The running agent climbs, with its own rights and secrets; None where none does."""
+    reports: list[Report] = []
+    question = f"/net?language={text.language}&file={quote(str(config.file.resolve()), safe='')}"
+    try:
+        for event in follow(config.control, question, Event, timeout=PATIENCE):
+            if isinstance(event, Climbed):
+                reports.append(event.report)
+            if event is not None:
+                screen.show(event)
+    except (NotRunning, NotAllowed, Failed) as error:
+        if reports:
+            raise wrong(error, config, text) from None
+        if isinstance(error, Refused) and error.what == "file_changed":
+            screen.say(error.sentence)
+        return None
+    return Answer(verdict([report.state for report in reports]), reports, by="agent")
+
+
+def _by_ourselves(config: Config, consent: Consent | None, screen: Screen, text: Text) -> Answer:
+    """This command climbs; what needs a secret of the service may be out of its reach, and that is said first."""
+    wanted = targets(config, consent)
+    if unknown := sorted({secret.name for target in wanted for secret in target.secrets if not _known(secret)}):
+        screen.say(text("net.by_ourselves", names=", ".join(unknown)))
+    reports = asyncio.run(climb_all(wanted, text, screen.show))
+    return Answer(verdict([report.state for report in reports]), reports)
+
+
+def _known(secret: Secret) -> bool:
+    try:
+        secret.reveal()
+    except SecretMissing:
+        return False
+    return True
+
+
+async def climb_all(wanted: Sequence[Target], text: Text, tell: Callable[[Event], None]) -> list[Report]:
     """One after the other, so that what is printed belongs together."""
     reports = []
     for target in wanted:
-        screen.begin(target)
-        rungs = await climb(target.steps, screen)
-        screen.left(rungs)
-        reports.append(_report(target, rungs, screen.told_of))
+        tell(Begun(target.id, target.where))
+        rungs = [told_of(rung, target, text) for rung in await climb(target.steps, _Watch(target, text, tell))]
+        state = worst([rung.state for rung in rungs])
+        reports.append(Report(target.id, target.kind, target.where, state, rungs))
+        tell(Climbed(reports[-1]))
     return reports
 
 
-def _report(target: Target, rungs: Sequence[Rung], told_of: Callable[[Rung], Told]) -> Report:
-    state = worst([rung.state for rung in rungs])
-    return Report(target.id, target.kind, target.where, state, [told_of(rung) for rung in rungs])
+class _Watch:
+    """Tells each rung of one ladder. Implements Watch."""
+
+    def __init__(self, target: Target, text: Text, tell: Callable[[Event], None]) -> None:
+        """Of this target."""
+        self._target, self._text, self._tell = target, text, tell
+
+    def asking(self, name: str) -> None:
+        """See Watch."""
+        self._tell(Asking(name))
+
+    def told(self, rung: Rung) -> None:
+        """See Watch."""
+        self._tell(Known(told_of(rung, self._target, self._text)))
+
+
+def told_of(rung: Rung, target: Target, text: Text) -> Told:
+    """The rung with its sentence, and without secrets."""
+    if not rung.what:
+        return Told(rung.name, rung.state, rung.ms, rung.what, "")
+    facts = {name: _veiled(fact, target) if name == "error" else fact for name, fact in rung.facts.items()}
+    sentence = text(f"net.{rung.what}", **{**target.facts, **facts})
+    return Told(rung.name, rung.state, rung.ms, rung.what, sentence)
 
 
 def worst(states: Sequence[State]) -> Verdict:
@@ -216,83 +239,6 @@ async def _typed_line() -> str:
         return await line
     finally:
         loop.remove_reader(typed)
-
-
-class Screen:
-    """Prints rungs as they become known; on a terminal also the one that is being tried."""
-
-    def __init__(self, text: Text, *, quiet: bool) -> None:
-        """`quiet`: print nothing."""
-        self._text, self._quiet = text, quiet
-        self._target: Target | None = None
-        self._live = sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb" and not quiet
-        self._columns = min(shutil.get_terminal_size().columns, MOST_COLUMNS)
-
-    def begin(self, target: Target) -> None:
-        """A new ladder."""
-        self._target = target
-        self._print(f"{target.id}  {target.where}")
-
-    def asking(self, name: str) -> None:
-        """A line that the answer will take the place of."""
-        if self._live:
-            print(f"  … {self._text(f'net.rung.{name}')}", end="", flush=True)
-
-    def told(self, rung: Rung) -> None:
-        """The rung, and beside or below it what there is to say."""
-        self.wipe()
-        label = self._text(f"net.rung.{rung.name}")
-        sign = painted(mark(rung.state) or "-", rung.state)
-        took = self._text("net.ms", ms=self._text.number(rung.ms)) if rung.state != "left_out" else ""
-        bare = f"{label}{' ' * max(0, LABEL - width(label))} {took:>9}"
-        says = self.told_of(rung).text
-        if len(says) + width(bare) + 6 <= self._columns:
-            self._print(f"  {sign} {bare}  {says}".rstrip())
-            return
-        self._print(f"  {sign} {bare}".rstrip())
-        self._print(paragraph(says, self._columns))
-
-    def left(self, rungs: Sequence[Rung]) -> None:
-        """What was not tried because of a red rung, and an empty line below the ladder."""
-        untried = [rung.name for rung in rungs if rung.state == "left_out" and not rung.what]
-        if untried:
-            names = ", ".join(self._text(f"net.rung.{name}") for name in untried)
-            self._print(f"  - {self._text('net.left_out', rungs=names)}")
-        self._print("")
-
-    def end(self, answer: Answer) -> None:
-        """The verdict."""
-        if not answer.targets:
-            self._print(self._text("net.nothing"))
-            return
-        count = sum(rung.state in ("attention", "failed") for each in answer.targets for rung in each.rungs)
-        words = self._text(f"verdict.{answer.verdict}", count=count)
-        self._print(painted(f"{mark(answer.verdict)} {words}", answer.verdict))
-
-    def wipe(self) -> None:
-        """Take the line of the rung that was being tried away."""
-        if self._live:
-            print("\r\x1b[K", end="", flush=True)
-
-    def told_of(self, rung: Rung) -> Told:
-        """The rung with its sentence."""
-        target = self._target
-        if target is None or not rung.what:
-            return Told(rung.name, rung.state, rung.ms, rung.what, "")
-        facts = {name: _veiled(fact, target) if name == "error" else fact for name, fact in rung.facts.items()}
-        sentence = self._text(f"net.{rung.what}", **{**target.facts, **facts})
-        return Told(rung.name, rung.state, rung.ms, rung.what, sentence)
-
-    def _print(self, line: str) -> None:
-        if not self._quiet:
-            print(line, flush=True)
-
-
-def paragraph(sentence: str, columns: int) -> str:
-    """Indented lines of at most so many columns; a number such as `1 500` stays whole."""
-    glued = re.sub(r"(?<=\d) (?=\d{3}\b)", NO_BREAK, sentence)
-    filled = textwrap.fill(glued, columns, initial_indent=INDENT, subsequent_indent=INDENT, break_on_hyphens=False)
-    return filled.replace(NO_BREAK, " ")
 
 
 def _veiled(words: Fact, target: Target) -> Fact:

@@ -16,7 +16,7 @@ import msgspec
 import pytest
 
 from edge_agent.__main__ import main
-from edge_agent.net import Answer, Report
+from edge_agent.net_show import Answer, Report
 
 PASSWORD = "kept-out-of-sight"
 
