@@ -22,6 +22,8 @@ SECTOR = 512
 CUT = "/.cut-"
 READ_ONLY, WRITABLE = "/.read-only", "/.writable"
 """Making one of these files makes the disk so, as a card that protects itself does."""
+SLOW = "/.slow-"
+"""Making the file `.slow-N` makes every sync take N ms, and everything else wait meanwhile, as a worn card does."""
 
 
 class File:
@@ -93,6 +95,7 @@ class PowerCut(mfusepy.Operations):  # type: ignore[misc]  # mfusepy's base is u
         self._dumps = dumps
         self._files: dict[str, File] = {}
         self._read_only = False
+        self._sync_s = 0.0
 
     def _changes(self) -> None:
         if self._read_only:
@@ -120,6 +123,9 @@ class PowerCut(mfusepy.Operations):  # type: ignore[misc]  # mfusepy's base is u
         """A new file, or a cut."""
         if path.startswith(CUT):
             self._cut(int(path.removeprefix(CUT)))
+            raise mfusepy.FuseOSError(errno.EEXIST)
+        if path.startswith(SLOW):
+            self._sync_s = int(path.removeprefix(SLOW)) / 1000
             raise mfusepy.FuseOSError(errno.EEXIST)
         if path in (READ_ONLY, WRITABLE):
             self._read_only = path == READ_ONLY
@@ -153,6 +159,7 @@ class PowerCut(mfusepy.Operations):  # type: ignore[misc]  # mfusepy's base is u
 
     def fsync(self, path: str, datasync: int, fh: int) -> int:
         """To the disk."""
+        time.sleep(self._sync_s)
         self._file(path).sync()
         return 0
 
