@@ -11,6 +11,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from drivers.frames import Request
 from drivers.profile import Identity, Profile
 from drivers.register import Block
 from drivers.regmap import Step
@@ -41,6 +42,10 @@ class Identification:
     def steps(self, now: float) -> list[Step]:
         """The requests that it takes to be sure, none where it is."""
         return [check.step for check in self._checks] if self._checks and self._due <= now else []
+
+    def requests(self) -> list[Request]:
+        """What is asked to be sure."""
+        return [check.step.request for check in self._checks]
 
     def doubt(self) -> None:
         """The unit has failed, and somebody may have been at it."""

@@ -90,8 +90,9 @@ async def examine(
 
 
 async def _ask(bus: ModbusBus, told: Bus, device: Device, profile: Profile, counts: UnitCounts) -> bool:
-    """One request; True where a byte came."""
-    blocks = blocks_of(profile)
+    """One request; True where a byte came, or nothing is there that may be read for a try."""
+    if not (blocks := blocks_of(profile)):
+        return True
     request = Request(device.unit, blocks[0].fc, blocks[0].start, blocks[0].count)
     answer = await bus.guest(request, told.timeout)
     if answer.outcome is Outcome.ok:

@@ -302,7 +302,10 @@ class ModbusBus:
         held_for = unit.quarantine.trusted or unit.tardy
         its_own = unit.quarantine.shaky > 0 and len(self._units) > 1
         ask = connection.ask if connection.doubts else connection.once
-        outcome = await ask(step.request, patience, held_for, its_own)
+        if step.once and step.request.dev_id in connection.doubts:
+            outcome = await self._settle(unit, step, patience, held_for, its_own)
+        else:
+            outcome = await ask(step.request, patience, held_for, its_own)
         if connection.guard:
             unit.heard(step, outcome, connection.guard, connection.seconds)
         if unit.device.pause:
@@ -314,6 +317,20 @@ class ModbusBus:
             unit.quarantine.suspect()
         self._schedule.losses.charge(connection.seconds + connection.held)
         return self._costly(outcome, patience)
+
+    async def _settle(self, unit: Unit, step: Step, patience: float, held_for: bool, its_own: bool) -> Outcome:
+        """Ask for what may be read but once of a unit whose next answer may be an old one: first for something else.
+
+        That is asked twice, as ever after a missed answer. A device that has nothing else is asked once all the same:
+        the line has been silent for longer than its answers take.
+        """
+        connection = self._connection
+        if harmless := unit.harmless():
+            outcome = await connection.ask(harmless, patience, held_for, its_own)
+            if outcome is not Outcome.ok:
+                return outcome
+        connection.doubts.discard(step.request.dev_id)
+        return await connection.once(step.request, patience, held_for, its_own)
 
     def _costly(self, outcome: Outcome, patience: float) -> bool:
         """True where the line had to wait: for a time-out or a gateway's, past a stray answer, or to be drained."""

@@ -59,13 +59,14 @@ class Limits(msgspec.Struct, frozen=True):
 def plan(registers: Iterable[Register], line: Line, limits: Limits | None = None) -> list[Block]:
     """The requests that read all `registers` in the least time on `line`, in order of function and address.
 
-    Alarm points come first, and share no request with others: they are asked for by themselves.
+    Alarm points come first, and share no request with others: they are asked for by themselves. So are registers whose
+    content a read takes away, last of all.
     """
     limits = limits or Limits()
-    groups: dict[tuple[bool, int], list[Register]] = {}
-    for register in sorted(registers, key=lambda r: (not r.alarm, r.fc, r.addr, -r.words)):
-        groups.setdefault((register.alarm, register.fc), []).append(register)
-    return [block for (_, fc), rows in groups.items() for block in _cover(fc, rows, line, limits)]
+    groups: dict[tuple[bool, bool, int], list[Register]] = {}
+    for register in sorted(registers, key=lambda r: (not r.alarm, r.once, r.fc, r.addr, -r.words)):
+        groups.setdefault((register.alarm, register.once, register.fc), []).append(register)
+    return [block for (_, _, fc), rows in groups.items() for block in _cover(fc, rows, line, limits)]
 
 
 def _cover(fc: int, rows: list[Register], line: Line, limits: Limits) -> list[Block]:

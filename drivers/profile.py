@@ -120,15 +120,21 @@ class Profile(Part):
     def request_limits(self) -> Limits:
         """What the planner must keep to."""
         limits = self.limits
-        forbidden = frozenset((each.fc, each.first, each.last + 1) for each in limits.forbidden)
+        spared = [(each.fc, each.first, each.last + 1) for each in limits.forbidden]
+        forbidden = frozenset([*spared, *self.taken_by_reading()])
         return Limits(limits.max_registers, limits.max_bits, forbidden, whole=limits.read_as_one_block)
+
+    def taken_by_reading(self) -> list[tuple[int, int, int]]:
+        """(function, first address, first after it) of each register whose content a read takes away."""
+        registers = [self.as_read(row) for row in self.registers if row.once]
+        return [(register.fc, register.addr, register.end) for register in registers]
 
     def identities(self) -> list[Identity]:
         """The registers by which a device of this model is recognised, read by themselves."""
         rows = {row.key: row for row in self.registers}
         return [
             Identity(
-                self.register(row, _known(row.order or self.defaults.order), 1, None),
+                self.as_read(row),
                 frozenset(each.equals),
                 -1 if each.mask is None else each.mask,
             )
@@ -244,6 +250,10 @@ class Profile(Part):
                 scale *= factor
         return self.register(row, order, scale, canonical)
 
+    def as_read(self, row: Row) -> Register:
+        """A row with its content as it is, by the usual order where a setting decides it."""
+        return self.register(row, _known(row.order or self.defaults.order), 1, None)
+
     def register(self, row: Row, order: str, scale: float, canonical: str | None) -> Register:
         """A row as the bus reads it, with these choices made."""
         kind = row.type or self.defaults.type
@@ -265,6 +275,7 @@ class Profile(Part):
             invalid=(codes,) if isinstance(codes, int) else codes,
             valid=(valid[0], valid[1]) if isinstance(valid, tuple) and len(valid) == 2 else None,
             bit=row.bit,
+            once=row.once,
             alarm=row.alarm,
         )
 

@@ -112,6 +112,8 @@ class Row(Part):
     """Seconds after power-on in which this value is not yet right; else `timing.warmup_s`."""
     followed_by: tuple[str, ...] | None = None
     """The next registers hold these statistics of the same quantity."""
+    once: bool = False
+    """Reading it takes its content away (an amount since the last read): never read twice nor by the way."""
     alarm: bool = False
     """An alarm hangs on it: it is asked for by itself, before what else is due on the line."""
     service: str | None = None

@@ -99,7 +99,9 @@ def blocks_of(profile: Profile) -> list[Block]:
     for variant in ([], *([name] for name in profile.choices())):
         try:
             limits = profile.request_limits()
-            return plan(profile.points(variant), _LINE, Limits(limits.registers, limits.bits, whole=limits.whole))
+            points = [register for register in profile.points(variant) if not register.once]
+            taken = frozenset(profile.taken_by_reading())
+            return plan(points, _LINE, Limits(limits.registers, limits.bits, taken, whole=limits.whole))
         except UnknownVariant:
             continue
     return []

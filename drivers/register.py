@@ -56,6 +56,8 @@ class Register(msgspec.Struct, frozen=True):
     """Raw numbers outside this range mean "no reading"."""
     bit: int = 0
     """For type `bit` in a register: which bit, 0 the lowest."""
+    once: bool = False
+    """Reading it takes its content away: read by itself, and never twice for one value."""
     alarm: bool = False
     """An alarm hangs on it: it is read before others, in blocks of its own kind."""
 

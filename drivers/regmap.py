@@ -27,6 +27,8 @@ class Step:
         self.block = block
         self.alarm = block.registers[0].alarm
         """Its points are alarm points."""
+        self.once = block.registers[0].once
+        """Reading it takes its content away."""
         self.size = block.count / 16 if block.fc in BIT_FUNCTIONS else float(block.count)
         """Registers on the line."""
         self.outcome, self.code = Outcome.ok, 0

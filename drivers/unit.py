@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from drivers.apart import Apart
 from drivers.device_state import DeviceState, Failure
 from drivers.driver import Batch
-from drivers.frames import Guard, Outcome
+from drivers.frames import Guard, Outcome, Request
 from drivers.identity import Identification
 from drivers.planner import Line, cost
 from drivers.profile import Profile
@@ -140,6 +140,11 @@ class Unit:
             step.miss(step.faults[0])
             self._wrong = step.outcome, step.code
         return [step for step in self.order if step not in resting]
+
+    def harmless(self) -> Request | None:
+        """Something that may be read as often as one likes: a block, or what tells the device."""
+        requests = [step.request for step in self.map.steps if not step.once]
+        return next(iter(requests or self.identification.requests()), None)
 
     def rest(self, alarms: bool | None) -> list[Step]:
         """What a turn for the alarm points alone leaves to ask."""
