@@ -228,6 +228,7 @@ class Connection:
             wire.close()
             self.went_away(error)
             return
+        _heed_cancel(wire)
         self._wire, self._proven, self._unanswered = wire, False, 0
         self._overdue.clear()
 
@@ -276,3 +277,12 @@ class Connection:
         """End the sleep under way."""
         if self._roused and not self._roused.done():
             self._roused.set_result(None)
+
+
+def _heed_cancel(wire: Wire) -> None:
+    """Raise where the task was cancelled: asyncio.wait_for of Python 3.11 swallows a cancellation that comes together
+    with the connection (python/cpython#86296)."""
+    task = asyncio.current_task()
+    if task and task.cancelling():
+        wire.close()
+        raise asyncio.CancelledError

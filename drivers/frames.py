@@ -3,8 +3,8 @@
 A guard stands between pymodbus and the wire (its `trace_packet`): it sees every request leave and every byte come. An
 answer counts only inside a sound frame and with the unit, function, byte count, register count and, on TCP, transaction
 that were asked for. pymodbus alone takes another function's answer, too few or too many registers, transaction 0 and,
-on RTU, the late answer to the request before. So it never sees an answer: once the wait is over it is handed one
-constant frame, which ends its own waiting (and spares its decoding, as dear as the rest of the transaction).
+on RTU, the late answer to the request before. So it never sees an answer: it carries bytes, and the guard says when the
+wait is over (which spares pymodbus's decoding, as dear as the rest of the transaction).
 """
 
 from __future__ import annotations
@@ -55,10 +55,6 @@ class Request(ModbusPDU):
         self.head = bytes((unit, fc, self.size))
         self.mbap = struct.pack(">H", 3 + self.size) + self.head
         """The same on TCP, from the length field on."""
-        over = bytes((unit, fc | EXCEPTION, 0))
-        self.over_tcp = b"\0\3" + over
-        self.over_rtu = over + crc(over)
-        """What pymodbus is told when the wait is over, whatever came; on TCP after transaction and protocol."""
 
     def encode(self) -> bytes:
         """Data of the request frame."""
@@ -131,6 +127,8 @@ class Guard:
         Its number is the transaction on TCP, the unit on RTU.
         """
         self._late = late
+        self.over: Callable[[], None] = lambda: None
+        """Called when nothing more is waited for."""
         self._request: Request | None = None
         self._unclear = False
         self.outcome = Outcome.timeout
@@ -155,6 +153,11 @@ class Guard:
         self._end(Outcome.timeout)
         self._request = request
 
+    @property
+    def waits(self) -> bool:
+        """No answer has come yet that is to be taken."""
+        return self._request is not None
+
     def expire(self) -> None:
         """The time for an answer is over."""
         if self._request and self._unclear:
@@ -162,7 +165,10 @@ class Guard:
         self._request = None
 
     def trace(self, sending: bool, data: bytes) -> bytes:
-        """What pymodbus shall send, or see, instead of `data`: all bytes since the last request went out."""
+        """What pymodbus shall send, or see, instead of `data`: all bytes since the last request went out.
+
+        It never sees any.
+        """
         raise NotImplementedError
 
     def _end(self, outcome: Outcome, body: bytes = b"", code: int = 0) -> None:
@@ -194,8 +200,10 @@ class TcpGuard(Guard):
         self.heard = data
         if request and len(data) == self._length and data.startswith(self._expected):
             self._end(Outcome.ok, data[self._data_at :])
-            return self._over(request)
-        return self._sift(data, request)
+            self._over()
+        else:
+            self._sift(data, request)
+        return b""
 
     def expire(self) -> None:
         """A frame cut off by the time-out would be taken for the head of the next: the stream is broken."""
@@ -210,34 +218,36 @@ class TcpGuard(Guard):
         self._at, self._whole, self._foreign, self._part = 0, True, False, False
         self.transaction = packet[0] << 8 | packet[1]
 
-    def _over(self, request: Request) -> bytes:
+    def _over(self) -> None:
         self._whole = False
-        return self._expected[:4] + request.over_tcp
+        self.over()
 
-    def _sift(self, data: bytes, request: Request | None) -> bytes:
+    def _sift(self, data: bytes, request: Request | None) -> None:
         """Go through the frames until the one that was asked for; late and foreign ones are passed over."""
         if not self._whole:
             self.stray = True
-            return b""
+            return
         at = self._at if self._at <= len(data) else 0
         while len(data) - at >= 7:
             length = int.from_bytes(data[at + 4 : at + 6], "big")
             if data[at + 2 : at + 4] != b"\0\0" or not 2 <= length <= LONGEST:
                 self.broken = True
                 self._end(Outcome.garbled)
-                return self._over(request) if request else b""
+                if request:
+                    self._over()
+                return
             if len(data) - at < 6 + length:
                 break
             frame = data[at : at + 6 + length]
             at = self._at = at + len(frame)
             if request and frame[:2] == self._expected[:2]:
                 self._end(*judge(request, frame[6:]))
-                return self._over(request)
+                self._over()
+                return
             known = self._late(int.from_bytes(frame[:2], "big"))
             self._foreign = self._foreign or not known
         self._part = len(data) > at
         self._unclear = self._foreign or self._part
-        return b""
 
 
 class RtuGuard(Guard):
@@ -264,9 +274,10 @@ class RtuGuard(Guard):
         if data.startswith(request.head) and len(data) < len(request.head) + request.size + 2:
             self._unclear = True  # the answer is on its way: what its data look like is no frame
             return b""
-        return self._hunt(data, request)
+        self._hunt(data, request)
+        return b""
 
-    def _hunt(self, data: bytes, request: Request) -> bytes:
+    def _hunt(self, data: bytes, request: Request) -> None:
         at = self._at if self._at <= len(data) else 0
         while len(data) - at >= 5:
             if data.startswith(self.sent, at) and not self._after_echo and self._is_echo(request):
@@ -278,12 +289,12 @@ class RtuGuard(Guard):
             elif frame[0] == request.dev_id:
                 self._end(*judge(request, frame[:-2]))
                 self.echo = self._after_echo
-                return request.over_rtu
+                self.over()
+                return
             else:
                 self._late(frame[0])
             at = self._at = at + len(frame)
         self._unclear = len(data) > self._at
-        return b""
 
     def _is_echo(self, request: Request) -> bool:
         """Own bytes are no answer; but the answer to a write of one register looks the same where none is heard."""

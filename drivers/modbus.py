@@ -158,7 +158,6 @@ class ModbusBus:
                 unit = await self._next()
                 batch = await self._turn(unit)
                 self._connection.turned = monotonic()
-                _heed_cancel()
                 while self._interposed:
                     yield self._interposed.pop(0)
                 yield batch
@@ -342,14 +341,6 @@ class ModbusBus:
     def _came_late(self, debt: Debt) -> None:
         if unit := self._unit(debt.number):
             unit.came_late(debt.age)
-
-
-def _heed_cancel() -> None:
-    """Raise where the task was cancelled: asyncio.wait_for of Python 3.11, which pymodbus awaits each answer with,
-    swallows a cancellation that comes together with the answer (python/cpython#86296)."""
-    task = asyncio.current_task()
-    if task and task.cancelling():
-        raise asyncio.CancelledError
 
 
 def _line(bus: Bus) -> tuple[Line, Line, float]:

@@ -11,9 +11,8 @@ import logging
 import termios
 from collections.abc import Callable
 
-from pymodbus import FramerType, ModbusException
+from pymodbus import FramerType
 from pymodbus.client import AsyncModbusSerialClient, AsyncModbusTcpClient
-from pymodbus.exceptions import ConnectionException
 
 from drivers.frames import Guard, Outcome, Request, RtuGuard, TcpGuard
 from drivers.settings import Bus
@@ -37,10 +36,12 @@ class Wire:
         self.guard: Guard = RtuGuard(late) if rtu else TcpGuard(late)
         self.lost = False
         self._client = self._serial(bus) if bus.is_serial else self._tcp(bus, rtu)
-        self._execute = self._client.execute
-        self._params = self._client.ctx.comm_params
-        self._client.ctx.max_buffer_size = LARGEST_RTU if rtu else LARGEST_TCP
-        self._client.set_max_no_responses(1 << 30)  # closing a connection that is silent is the bus's decision
+        self._context = self._client.ctx
+        self._context.max_buffer_size = LARGEST_RTU if rtu else LARGEST_TCP
+        self._loop = asyncio.get_running_loop()
+        self._over: asyncio.Future[None] = self._loop.create_future()
+        """Done once nothing more is waited for."""
+        self.guard.over = self._end
 
     async def open(self, timeout: float) -> None:
         """Connect. Raises OSError (of which TimeoutError is one) with the reason, which `client.connect()` hides."""
@@ -51,16 +52,30 @@ class Wire:
             raise OSError(errno.EINVAL, str(error)) from error
 
     async def ask(self, request: Request, patience: float) -> Outcome:
-        """Send `request` and wait `patience` seconds for its answer; `guard` then has the answer's data."""
-        guard = self.guard
+        """Send `request` and wait `patience` seconds for its answer; `guard` then has the answer's data.
+
+        As `execute` of pymodbus, less what the bus and the guard do themselves: retries, decoding, who answers.
+        """
+        guard, context = self.guard, self._context
         guard.expect(request)
-        self._params.timeout_connect = patience
+        request.transaction_id = context.getNextTID()
+        self._over = self._loop.create_future()
+        context.pdu_send(request)
+        timer = self._loop.call_later(patience, self._end)
         try:
-            await self._execute(False, request)
-        except ModbusException:
+            if not self.lost:
+                await self._over
+        finally:
+            timer.cancel()
+        if guard.waits:
             guard.expire()
             return Outcome.lost if self.lost else guard.outcome
         return guard.outcome
+
+    def _end(self) -> None:
+        """The answer is there, or the time for it is over."""
+        if not self._over.done():
+            self._over.set_result(None)
 
     def tune(self, baud: int, framing: str) -> None:
         """Give the open serial port other settings. Raises OSError where it does not have them."""
@@ -83,13 +98,10 @@ class Wire:
         self._client.close()
 
     def _connected(self, up: bool) -> None:
-        """pymodbus says that the connection is up or gone; it would let the request under way run into its time-out."""
+        """pymodbus says that the connection is up or gone: then no answer comes any more."""
         if not up:
             self.lost = True
-            answer = self._client.ctx.response_future
-            if not answer.done():
-                answer.set_exception(ConnectionException("connection lost"))
-                answer.exception()  # seen: between two requests nobody awaits it
+            self._end()
 
     def _serial(self, bus: Bus) -> AsyncModbusSerialClient:
         return AsyncModbusSerialClient(
