@@ -107,6 +107,10 @@ class Dating:
         if self._journal.undated is None:
             return
         right = self.clock.told.state == "synced"
+        if right and self._journal.salvaging is not None:  # some of them are perhaps still in a damaged file
+            if self._waited() <= self.patience:
+                return
+            right = False
         self._open.clear()
         try:
             held = self._journal.held

@@ -390,7 +390,8 @@ class Journal:
     @property
     def held(self) -> int:
         """Readings on disk that wait for their time."""
-        return self.top - self.sendable
+        above = max(self.sendable, self._store.floor)
+        return max(0, self.top - above - self._store.holes.between(above, self.top))
 
     @property
     def unheard(self) -> bool:

@@ -17,7 +17,7 @@ import msgspec
 
 from edge_agent.body import DAMAGED, pack, unpack
 from edge_agent.cursor import Cursor
-from edge_agent.ledger import Key, Ledger, SinkState, pack_side, unpack_side
+from edge_agent.ledger import Key, Ledger, Side, SinkState, pack_side, unpack_side
 from edge_agent.lines import join, parse
 from edge_agent.schema import checksum
 from edge_agent.thin import GAP, Entry, Policy, Thinned, side_of, thin
@@ -109,7 +109,7 @@ class Room:
         return len(old)
 
     def thin(self, states: Mapping[str, SinkState], last_id: int, policy: Policy) -> Freed | None:
-        """Thin the oldest rows that wait; where all are thinned, give up the oldest. None: there is nothing to free."""
+        """Thin the oldest rows that wait, none above `last_id`. None: there is nothing to thin."""
         if self._ledger.paused:
             return None
         while self._ledger.fold(last_id):
@@ -117,6 +117,12 @@ class Room:
         for after, upto in stretches([state.cursor for state in states.values()], last_id):
             if rows := self._rows(after, upto, "AND span IS NULL"):
                 return self._rewrite(rows, states, policy)
+        return None
+
+    def give_up(self, states: Mapping[str, SinkState], last_id: int) -> Freed | None:
+        """Where all are thinned, give up the oldest. None: there is nothing to free."""
+        if self._ledger.paused:
+            return None
         for after, upto in stretches([state.cursor for state in states.values()], last_id):
             if rows := self._oldest(after, upto):
                 return self._rewrite(rows, states, None)
@@ -177,11 +183,11 @@ def _entries(row: _Old) -> list[Entry]:
         log.error("journal row damaged row=%d error=%s", row.id, error)
         return []
     try:
-        monos = unpack_side(row.side).monos
+        side = unpack_side(row.side)
     except DAMAGED:
-        monos = []
-    monos += [0] * (len(lines) - len(monos))
-    return [Entry(line, mono) for line, mono in zip(lines, monos, strict=False)]
+        side = Side([], [], [])
+    monos = side.monos + [0] * (len(lines) - len(side.monos))
+    return [Entry(line, monos[i], undated=i in side.undated) for i, line in enumerate(lines)]
 
 
 def _counts(

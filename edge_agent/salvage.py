@@ -32,6 +32,7 @@ MOST_WAL = 8 << 20
 """A longer WAL is not searched at the start, which it would hold up."""
 NUMBERS_PER_S = 1 << 20
 """Sequence numbers go on above any that can have been given: more than this many readings a second there are not."""
+_NOTES = "'folded', 'thinned', 'undated', 'undated_boot'"
 _TABLES = ("sinks", "ledger", "boots", "holes")
 
 
@@ -151,7 +152,7 @@ def take_small_tables(aside: Path, db: sqlite3.Connection) -> bool:
     try:
         with sqlite3.connect(f"{aside.as_uri()}?mode=ro", uri=True, timeout=1) as old:
             tables = {name: old.execute(f"SELECT * FROM {name}").fetchall() for name in (*_TABLES, "quarantine")}
-            meta = old.execute("SELECT * FROM meta WHERE key IN ('folded', 'thinned')").fetchall()
+            meta = old.execute(f"SELECT * FROM meta WHERE key IN ({_NOTES})").fetchall()
         for _, state, _ in tables["sinks"]:
             msgspec.msgpack.decode(state, type=SinkState)
         for name, rows in tables.items():

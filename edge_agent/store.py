@@ -201,10 +201,15 @@ class Store:
 
         What is small is taken over at once, the readings later: see `salvaging`. Raises OSError, sqlite3.Error.
         """
+        undated = self.undated.after if hasattr(self, "undated") else None
         if hasattr(self, "_db"):
             self._db.close()
         begin_file(self.path, why, self.last_id)
         self._open()
+        if undated is not None:  # perhaps the old file could not tell it any more
+            with self._db:
+                self.undated.begin(undated)
+            self.undated.read()
 
     def take_over(self, rows: Sequence[Stored]) -> int:
         """Put rows of the damaged file in, those that are not there yet; how many readings."""
@@ -445,9 +450,11 @@ class Store:
                 self._save_states({name: pack_state(state) for name, state in states.items()}, held)
             if self.trim(_now_ms() + 1, states):
                 return Freed(0, 0, 0)
-            if self.undated.after is not None:
-                self.undated.give_up()  # no room for patience
-            return self.room.thin(states, self.last_id, self.policy)
+            freed = self.room.thin(states, self.foldable, self.policy)
+            if freed is None and self.undated.after is not None:
+                self.undated.give_up()  # no room for patience; they stay marked
+                freed = self.room.thin(states, self.last_id, self.policy)
+            return freed or self.room.give_up(states, self.last_id)
         finally:
             self._limit_pages()
 

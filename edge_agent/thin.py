@@ -78,6 +78,8 @@ class Entry(msgspec.Struct, frozen=True):
 
     line: Line
     mono: int
+    undated: bool = False
+    """Its time is still to be found out."""
 
 
 class Thinned(msgspec.Struct, frozen=True):
@@ -147,4 +149,5 @@ def _merge(gaps: dict[str, _Gap], marker: Line) -> None:
 def side_of(entries: Sequence[Entry]) -> Side:
     """The counts of a row that holds these lines, counted from the lines themselves."""
     lines = [entry.line for entry in entries]
-    return Side(counted(lines), [entry.mono for entry in entries], [len(line.fields) for line in lines])
+    undated = [i for i, entry in enumerate(entries) if entry.undated]
+    return Side(counted(lines), [entry.mono for entry in entries], [len(line.fields) for line in lines], undated)

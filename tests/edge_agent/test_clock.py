@@ -14,7 +14,7 @@ import pytest
 
 from drivers.reading import Readings, Reason, Source, quantities
 from edge_agent import clock as clocks
-from edge_agent import dating
+from edge_agent import dating, recovery
 from edge_agent.body import unpack
 from edge_agent.checks import Stamps
 from edge_agent.clock import Clock, Told, ask, base_ms
@@ -213,6 +213,73 @@ def test_agent_that_ended_meanwhile_dates_what_it_can(
         ((stamp, _, reason),) = await box.sent()
         assert (abs(stamp - time.time_ns() // 1_000_000) < 20_000) == (boot == "boot")
         assert reason == '"clock_unsynced"'
+        await box.journal.close()
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("running", [True, False], ids=["while-running", "before-the-start"])
+def test_readings_that_wait_for_their_time_survive_a_damaged_journal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, running: bool
+) -> None:
+    """Brought back, they still wait, and get the right time: none goes out in 1970."""
+    monkeypatch.setattr(recovery, "RETRY", 0.02)
+
+    async def main() -> None:
+        box = Box(tmp_path, monkeypatch)
+        box.off, box.told = YEAR_1970, WAITING
+        await box.dating.begin()
+        for n in range(30):
+            box.read(float(n))
+            await box.journal.flush()
+        if not running:
+            await box.journal.close()
+            box = Box(tmp_path, monkeypatch)
+            box.off, box.told = YEAR_1970, WAITING
+        await box.journal.call(box.store.begin_anew, "test")
+        box.journal.moved()
+        box.told, box.off = SYNCED, 0
+        await box.dating._turn()
+        box.read(30.0)
+        await box.journal.flush()
+        assert await box.sent() == []
+        bringing = asyncio.create_task(box.journal.recovery.bring_back())
+        async with asyncio.timeout(10):
+            while box.journal.salvaging:
+                await asyncio.sleep(0.02)
+        bringing.cancel()
+        await box.dating._turn()
+        now, sent = time.time_ns() // 1_000_000, await box.sent()
+        assert sorted(float(value) for _, value, _ in sent) == list(map(float, range(31)))
+        assert all(abs(stamp - now) < 20_000 for stamp, _, _ in sent), sent
+        await box.journal.close()
+
+    asyncio.run(main())
+
+
+def test_full_journal_is_thinned_where_the_time_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What waits for its time goes on waiting, and gets it; only where nothing else is left, patience ends."""
+
+    async def main() -> None:
+        box = Box(tmp_path, monkeypatch)
+        await box.dating.begin()
+        for n in range(30):
+            box.read(float(n))
+            await box.journal.flush()
+        box.off, box.told = YEAR_1970, WAITING
+        await box.dating._turn()
+        for n in range(30, 35):
+            box.read(float(n))
+            await box.journal.flush()
+        assert await box.journal.recovery.make_room()
+        assert box.store.stat().thinned >= 28
+        assert (box.journal.held, box.store.undated.after) == (5, 30)
+        box.off, box.told = 0, SYNCED
+        await box.dating._turn()
+        last = (await box.sent())[-5:]
+        assert [float(value) for _, value, _ in last] == [30, 31, 32, 33, 34]
+        assert {reason for _, _, reason in last} == {'"clock_unsynced"'}
+        assert all(abs(stamp - time.time_ns() // 1_000_000) < 20_000 for stamp, _, _ in last), last
         await box.journal.close()
 
     asyncio.run(main())
