@@ -11,7 +11,8 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 from textual.widget import Widget
 
-from edge_agent.tui.rows import Row, with_twins
+from edge_agent.show import width
+from edge_agent.tui.rows import Row, Span, with_twins
 
 PAINTS = {
     "good": Style(color="green"),
@@ -110,7 +111,22 @@ class Page(ScrollView, can_focus=True, inherit_bindings=False):
         at = y + self.scroll_offset.y
         if not 0 <= at < len(self.rows):
             return Strip.blank(self.size.width)
-        return self.painter.strip(self.rows[at], self.size.width, SELECTED if at == self.cursor else None)
+        strip = self.painter.strip(self.rows[at], self.size.width, SELECTED if at == self.cursor else None)
+        below = self.scroll_offset.y + self.size.height
+        words = f" ↓{len(self.rows) - below} "
+        return strip if y != self._signed(below, len(words)) else self._with(strip, words)
+
+    def _signed(self, below: int, room: int) -> int:
+        """The line that says how many stand below the page: the last with room for it; -1: none."""
+        if below >= len(self.rows):
+            return -1
+        last = range(below - 1, max(below - 4, self.scroll_offset.y), -1)
+        at = next((i for i in last if width(self.rows[i].plain) <= self.size.width - room), -1)
+        return at - self.scroll_offset.y if at >= 0 else -1
+
+    def _with(self, strip: Strip, words: str) -> Strip:
+        sign = self.painter.strip(Row((Span(words, "bar"),)), len(words))
+        return Strip.join([strip.crop(0, self.size.width - sign.cell_length), sign])
 
     def _follow(self) -> None:
         top, height = self.scroll_offset.y, max(1, self.size.height)

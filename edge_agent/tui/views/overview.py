@@ -14,6 +14,7 @@ from edge_agent.tui.views.frame import Frame, away, clock, title, unknown
 
 if TYPE_CHECKING:
     from edge_agent.machine import BoxNow
+    from edge_agent.meeting_now import MeetingNow
 
 WHOLE = 3
 """Problems told in full; the others with their first step."""
@@ -42,7 +43,7 @@ def rows(picture: Picture, frame: Frame) -> list[Row]:
     if not status.points.total and not status.reasons and not picture.buses:
         return found + _first_steps(picture, frame)
     found += [*_verdict(picture, frame, status), *_problems(picture, frame, status), row()]
-    return found + _parts(picture, frame, status)
+    return found + _parts(picture, frame, status) + _last_change(picture, frame)
 
 
 def _problems_of_file(picture: Picture, frame: Frame) -> list[Row]:
@@ -117,6 +118,7 @@ def _parts(picture: Picture, frame: Frame, status: Status) -> list[Row]:
     """A line for each."""
     old = picture.old(frame.now, frame.interval)
     parts = [_measuring(frame, status), *_sinks(frame, status), _journal(frame, status), *_machine(picture, frame)]
+    parts += _meeting(picture, frame)
     return [title(frame.text("tui.overview.parts"), frame.columns), *(_line(frame, part, old=old) for part in parts)]
 
 
@@ -152,6 +154,31 @@ def _journal(frame: Frame, status: Status) -> Part:
     words = text("tui.overview.journal", readings=journal.readings, size=text.size(journal.bytes))
     state = "failed" if journal.error else "good"
     return Part(text("tui.part.journal"), state, journal.error or words, Place("uplink"))
+
+
+def _meeting(picture: Picture, frame: Frame) -> list[Part]:
+    """Only of a box that has one."""
+    now: MeetingNow | None = picture.meeting_now.value
+    if now is None or now.state == "off":
+        return []
+    count = sum(len(room.members) for room in now.rooms)
+    words = {"down": "", "empty": frame.text("tui.overview.nobody")}.get(now.state)
+    told = frame.text("tui.meeting.live", count=count) if words is None else words
+    state = "attention" if now.state == "down" else "good"
+    return [Part(frame.text("tui.screen.meeting"), state, told, Place("meeting"))]
+
+
+def _last_change(picture: Picture, frame: Frame) -> list[Row]:
+    """Often the cause: what somebody changed last, and when."""
+    done = next((each for each in picture.audit.value or () if each.action != "maintain"), None)
+    if done is None:
+        return []
+    when = clock(frame, max(0.0, frame.wall.timestamp() - done.time))
+    what = " ".join(filter(None, (when, done.by, done.action, done.about)))
+    name = frame.text("tui.overview.change")
+    if frame.narrow:
+        return [row(f" {name}"), *paragraph(what, frame.columns - 1, 3)]
+    return [row(f" {name:<{LABEL}} {what}"[: frame.columns], leads=Place("box"), key="part-change")]
 
 
 def _machine(picture: Picture, frame: Frame) -> list[Part]:

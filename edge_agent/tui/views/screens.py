@@ -9,7 +9,7 @@ from edge_agent.tui.views import box, help, log, meeting, modbus, network, overv
 from edge_agent.tui.views.frame import Frame, Screen
 
 SCREENS = (
-    Screen("overview", overview.rows, ("status", "findings", "box", "config")),
+    Screen("overview", overview.rows, ("status", "findings", "box", "config", "meeting_now", "audit")),
     Screen("points", points.rows, ("status", "points", "trends")),
     Screen("modbus", modbus.rows, ("status",)),
     Screen("uplink", uplink.rows, ("status", "journal", "uplink")),
