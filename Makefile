@@ -1,7 +1,7 @@
 # Commands of the project. `make` alone makes .venv; `make help` lists the others.
 .DEFAULT_GOAL := venv
 .NOTPARALLEL:
-.PHONY: venv servers browser breakers demo test check bench faults screens lock clean help
+.PHONY: venv servers browser breakers peers demo test check bench faults screens lock clean help
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -11,6 +11,8 @@ SERVERS := mosquitto:mosquitto influxdb:influxd influxdb-client:influx victoria-
 BROWSER := chromium:chromium
 # A file system in user space and a tracer for the faults of the disk, nft for those of the network, a terminal for the technician.
 FAULTS := fuse3:fusermount3 strace:strace nftables:nft tmux:tmux
+# Another maker's WebRTC, which sends to a meeting; without it that test is skipped.
+PEERS := python3-gi gir1.2-gst-plugins-bad-1.0 gstreamer1.0-plugins-bad gstreamer1.0-plugins-good gstreamer1.0-nice
 
 export PYTHON
 # The servers are in /usr/sbin, which Debian leaves out of an ordinary user's PATH.
@@ -34,6 +36,9 @@ browser:
 breakers:
 	@tools/debian.sh $(FAULTS)
 
+peers:
+	@tools/debian.sh $(PEERS)
+
 demo: venv servers  ## a ward's box on this machine, without hardware; DEMO_SECONDS=30 ends it by itself
 	@$(BIN)/edge demo $(if $(DEMO_SECONDS),--seconds $(DEMO_SECONDS))
 
@@ -50,7 +55,7 @@ check: venv  ## format, types, layers, docs, service units, lock file: what each
 bench: venv servers  ## speed and size, as a table of ratios
 	$(BIN)/python -m bench
 
-faults: venv servers browser breakers  ## long fault and soak runs, scaled to 30 minutes; FAULT_SCALE=1 for the full figures
+faults: venv servers browser breakers peers  ## long fault and soak runs, scaled to 30 minutes; FAULT_SCALE=1 for the full figures
 	$(BIN)/pytest -m faults --timeout 1800 -rs
 
 screens: venv browser  ## docs/screens anew: pictures of every screen of the page, for people to look at

@@ -23,8 +23,10 @@ _TOKEN = re.compile(r"[A-Za-z0-9+/_.:-]{1,256}")
 KNOWN_EXTENSIONS = (rtp.MID, rtp.RID, rtp.REPAIRED_RID, rtp.AUDIO_LEVEL, rtp.SEND_TIME)
 OPUS, VP8, H264 = "opus", "VP8", "H264"
 _SPELLING = {name.lower(): name for name in (OPUS, VP8, H264)}
-_H264_PROFILES = ("42e0", "4200")
-"""Constrained baseline and baseline, the profiles that every browser decodes (RFC 7742 5)."""
+_BASELINE, _CONSTRAINED = "42000a", "42e0"
+"""H.264's profile where none is named; constrained baseline, which all browsers decode (RFC 7742 5), as they say it."""
+_H264_PROFILES = ((0x42, 0x00), (0x4D, 0x80), (0x58, 0xC0))
+"""profile_idc, and constraints that it needs to be a baseline profile (RFC 6184 table 5); the last four bits are 0."""
 
 
 class BadOffer(ValueError):
@@ -236,7 +238,7 @@ def usable(section: Section, preferred: Sequence[str] = (VP8, H264)) -> tuple[Co
     chosen = []
     for name in names:
         fitting = [codec for codec in section.codecs if codec.name == name and _fits(codec)]
-        fitting.sort(key=lambda codec: codec.params.get("profile-level-id", "42e0")[:4].lower() != "42e0")
+        fitting.sort(key=lambda codec: codec.params.get("profile-level-id", _CONSTRAINED)[:4].lower() != _CONSTRAINED)
         chosen += fitting[:1]
     return tuple(chosen)
 
@@ -246,8 +248,16 @@ def _fits(codec: Codec) -> bool:
         return codec.clock == 48000
     if codec.name != H264:
         return codec.clock == 90000
-    profile = codec.params.get("profile-level-id", "42000a").lower()
-    return codec.params.get("packetization-mode") == "1" and profile[:4] in _H264_PROFILES
+    profile = codec.params.get("profile-level-id", _BASELINE)
+    return codec.params.get("packetization-mode") == "1" and _is_baseline(profile)
+
+
+def _is_baseline(profile: str) -> bool:
+    """Baseline or constrained baseline, however an encoder writes it: 42e01f (browsers), 42c00c (GStreamer) …"""
+    if not re.fullmatch("[0-9a-fA-F]{6}", profile):
+        return False
+    kind, constraints, _level = bytes.fromhex(profile)
+    return any(kind == idc and constraints & (needs | 0x0F) == needs for idc, needs in _H264_PROFILES)
 
 
 def repair_types(section: Section, media: Iterable[Codec]) -> dict[int, int]:

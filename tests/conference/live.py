@@ -52,8 +52,8 @@ class Live:
 
 @contextlib.asynccontextmanager
 async def live(state: Path, port_number: int = 0, **settings: Any) -> AsyncIterator[Live]:
-    """Serve on a port of 127.0.0.1, a free one if none is named."""
-    made = Settings(listen=f"127.0.0.1:{port_number}", state=state, **settings)
+    """Serve on a port of 127.0.0.1, a free one if none is named, or where `listen` says."""
+    made = Settings.model_validate({"listen": f"127.0.0.1:{port_number}", "state": state} | settings)
     port: asyncio.Future[int] = asyncio.get_running_loop().create_future()
     serving = asyncio.create_task(run(made, port.set_result))
     await asyncio.wait((serving, port), return_when=asyncio.FIRST_COMPLETED)

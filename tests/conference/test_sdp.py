@@ -59,6 +59,28 @@ def test_preferred_codec_comes_first() -> None:
     assert first.name == "H264"
 
 
+@pytest.mark.parametrize(
+    ("profile", "taken"),
+    [
+        ("42e01f", True),
+        ("42C00C", True),
+        ("42001f", True),
+        ("4de01f", True),
+        ("4d001f", False),
+        ("64001f", False),
+        ("42e11f", False),
+        ("nonsense", False),
+        ("zz", False),
+    ],
+)
+def test_h264_profiles_that_every_browser_decodes(profile: str, taken: bool) -> None:
+    """Baseline and constrained baseline in each of their spellings are taken, main and high are not."""
+    offer = OFFER.replace("profile-level-id=42e01f", f"profile-level-id={profile}")
+    offer = "\n".join(line for line in offer.split("\n") if "profile-level-id" not in line or profile in line)
+    names = [codec.name for codec in sdp.usable(sdp.parse(offer).sections[1])]
+    assert ("H264" in names) is taken
+
+
 def test_data_channel_is_turned_down() -> None:
     """A data channel in the offer gets port 0 and no place in the bundle."""
     channel = "m=application 9 UDP/DTLS/SCTP webrtc-datachannel\na=mid:9\na=sctp-port:5000\n"

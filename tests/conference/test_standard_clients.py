@@ -10,9 +10,10 @@ from pathlib import Path
 import aiohttp
 import pytest
 from aiortc import AudioStreamTrack, RTCPeerConnection, RTCSessionDescription, VideoStreamTrack
-from av import VideoFrame
+from av import AudioFrame, VideoFrame
 
 from conference.caller import Caller
+from conference.server import own_addresses
 from tests.conference.live import KEY_FRAME, Live, Page, live
 
 SDP = {"Content-Type": "application/sdp"}
@@ -109,6 +110,46 @@ async def dial(meeting: Live, kind: str, connection: RTCPeerConnection) -> None:
     response = await post(meeting, kind, meeting.ticket("site", kind), connection.localDescription.sdp)
     assert response.status == 201
     await connection.setRemoteDescription(RTCSessionDescription(await response.text(), "answer"))
+
+
+GSTREAMER = Path(__file__).with_name("whip_gstreamer.py")
+DEBIANS = "/usr/bin/python3"
+GSTREAMER_THERE = (
+    subprocess.run([DEBIANS, str(GSTREAMER), "--there"], capture_output=True, timeout=60, check=False).returncode == 0
+)
+
+
+@pytest.mark.parametrize("codec", ["VP8", "H264"])
+@pytest.mark.skipif(not GSTREAMER_THERE, reason="python3-gi and GStreamer's webrtcbin are not installed")
+def test_gstreamer_sends_and_is_decoded(codec: str, tmp_path: Path) -> None:
+    """GStreamer's webrtcbin sends by WHIP, each codec; a WHEP watcher gets whole pictures and a voice of it."""
+
+    own = own_addresses("0.0.0.0")[0]  # libnice does not use the loopback
+
+    async def scenario() -> None:
+        async with live(tmp_path, listen="0.0.0.0:0", addresses=(own,)) as meeting:
+            words = [DEBIANS, str(GSTREAMER), f"{meeting.url}/whip/giao-ban", meeting.ticket("site", "gst")]
+            sender = await asyncio.create_subprocess_exec(
+                *words, codec, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
+            )
+            watcher = RTCPeerConnection()
+            for kind in ("audio", "video"):
+                watcher.addTransceiver(kind, direction="recvonly")
+            await dial(meeting, "whep", watcher)
+            tracks = {t.kind: t.receiver.track for t in watcher.getTransceivers()}
+            async with asyncio.timeout(40):
+                frames = [await tracks["video"].recv() for _ in range(20)]
+                voice = await tracks["audio"].recv()
+            assert isinstance(frames[-1], VideoFrame)
+            assert isinstance(voice, AudioFrame)
+            assert (frames[-1].width, frames[-1].height, voice.sample_rate) == (320, 240, 48_000)
+            ups = [up.codec for member in (await meeting.status()).rooms[0].members for up in member.up]
+            assert sorted(ups) == sorted(["opus", codec])
+            said, _ = await sender.communicate(b"")
+            assert json.loads(said) == {"status": 201, "state": "connected", "ended": 200}
+            await watcher.close()
+
+    asyncio.run(scenario())
 
 
 WERIFT = "werift@0.25.2"
