@@ -13,17 +13,24 @@ import msgspec
 
 from drivers.frames import Request
 from drivers.profile import Identity, Profile
-from drivers.register import Block
 from drivers.regmap import Step
 
 HOUR = 3600.0
+ENOUGH = 3
+"""Times in a row for which a register that was never yet answered is asked before all else."""
 
 
-class Check(msgspec.Struct, frozen=True, eq=False):
+class Check(msgspec.Struct, eq=False):
     """One register that tells."""
 
     step: Step
     tells: Identity
+    known: bool = False
+    """It has been answered."""
+    missed: int = 0
+    """Times in a row in which nothing came."""
+    rests_until: float = 0.0
+    """`time.monotonic()` before which it is not asked: the device seems to ignore it."""
 
 
 class Identification:
@@ -41,7 +48,21 @@ class Identification:
 
     def steps(self, now: float) -> list[Step]:
         """The requests that it takes to be sure, none where it is."""
-        return [check.step for check in self._checks] if self._checks and self._due <= now else []
+        if not self._checks or self._due > now:
+            return []
+        return [check.step for check in self._checks if check.rests_until <= now]
+
+    def missed(self, step: Step, now: float) -> bool:
+        """Nothing came to `step`. True: the device is asked for its values all the same; it may have no such register.
+
+        Some ignore what they do not have. Where it was ever answered, no answer is no reason to believe anything.
+        """
+        check = next(check for check in self._checks if check.step is step)
+        check.missed += 1
+        if check.known or check.missed < ENOUGH:
+            return False
+        check.missed, check.rests_until = 0, now + HOUR
+        return True
 
     def requests(self) -> list[Request]:
         """What is asked to be sure."""
@@ -53,6 +74,8 @@ class Identification:
 
     def judge(self, now: float) -> None:
         """The steps have been asked. A device that does not have the registers, or did not answer, is not another."""
+        for check in self._checks:
+            check.known = check.known or check.step.read
         self.wrong = next((wrong for check in self._checks if check.step.read and (wrong := self._wrong(check))), "")
         if not self.wrong:
             self._due = now + HOUR
@@ -67,5 +90,4 @@ class Identification:
 
 
 def _step(unit: int, tells: Identity) -> Step:
-    register = tells.register
-    return Step(unit, Block(register.fc, register.addr, register.words, (register,)))
+    return Step(unit, tells.block())

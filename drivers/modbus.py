@@ -281,9 +281,11 @@ class ModbusBus:
         """True where the unit is the one that it should be, as far as is known."""
         steps = unit.identification.steps(monotonic())
         for step in steps:
-            if await self._ask(unit, step):
+            if await self._ask(unit, step) and not unit.identification.missed(step, monotonic()):
                 unit.skip(unit.order, step.faults[0])
                 return False
+            if not step.read:
+                unit.forgive(step)
         if steps:
             unit.identification.judge(monotonic())
         if unit.identification.wrong:

@@ -31,7 +31,7 @@ from drivers.profile_form import (
     Words,
 )
 from drivers.reading import Value, quantities
-from drivers.register import ORDERS, Register
+from drivers.register import ORDERS, Block, Register
 
 __all__ = ["Profile", "Row", "UnknownVariant", "Words", "library", "read_profile"]
 
@@ -59,6 +59,13 @@ class Identity(msgspec.Struct, frozen=True):
     equals: frozenset[int | str]
     """What this model has there; empty: a number of the device's own, which must only stay the same."""
     mask: int = -1
+    read: tuple[int, int] | None = None
+    """First address and count of the block that it is asked in; None: by itself."""
+
+    def block(self) -> Block:
+        """The request that brings it."""
+        start, count = self.read or (self.register.addr, self.register.words)
+        return Block(self.register.fc, start, count, (self.register,))
 
     def matches(self, value: Value) -> bool:
         """True where `value`, as read, is this model's."""
@@ -137,6 +144,7 @@ class Profile(Part):
                 self.as_read(row),
                 frozenset(each.equals),
                 -1 if each.mask is None else each.mask,
+                each.read,
             )
             for each in self.ident
             if (row := rows.get(each.key))

@@ -186,6 +186,8 @@ class Ident(Part):
     """What it has on this model, unscaled; empty: a serial number, each device its own."""
     mask: Annotated[int, Field(ge=1)] | None = None
     """Only these bits are compared."""
+    read: tuple[Address, Annotated[int, Field(ge=1, le=MAX_REGISTERS)]] | None = None
+    """[first, count]: the block that the register must be asked in, where it does not answer by itself."""
 
 
 class Setting(Part):

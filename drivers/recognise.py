@@ -73,9 +73,9 @@ def told_by_ident(profile: Profile) -> bool:
 async def _identified(reader: Reader, profile: Profile) -> bool:
     marks = [each for each in profile.identities() if each.equals]
     for mark in marks:
-        register = mark.register
-        body = await reader.read(register.fc, register.addr, register.words)
-        value = decoded([register], body)[0] if body else None
+        block = mark.block()
+        body = await reader.read(block.fc, block.start, block.count)
+        value = decoded(block.registers, body, block)[0] if body else None
         if value is None or not mark.matches(value):
             return False
     return bool(marks)

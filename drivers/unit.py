@@ -198,6 +198,11 @@ class Unit:
         for step in steps:
             step.miss(why)
 
+    def forgive(self, step: Step) -> None:
+        """It may lack what `step` asks for: that is no failure."""
+        self._wrong = None
+        self._illegal = [each for each in self._illegal if each is not step]
+
     def is_another(self) -> None:
         """The device's own number is wrong: nothing is asked of it, and none of its values counts."""
         self.skip(self.order, Reason.out_of_service)

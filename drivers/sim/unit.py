@@ -375,6 +375,9 @@ def _addresses(profile: Profile, points: Iterable[Register]) -> tuple[dict[int, 
         known.setdefault(row.fc or profile.defaults.fc, set()).update(range(row.addr, row.addr + _length(profile, row)))
     for register in points:
         known.setdefault(register.fc, set()).update(range(register.addr, register.end))
+    for told in profile.identities():
+        block = told.block()
+        known.setdefault(block.fc, set()).update(range(block.start, block.start + block.count))
     if whole := profile.request_limits().whole:
         known.setdefault(profile.defaults.fc, set()).update(range(whole[0], whole[0] + whole[1]))
     return known, {fc: (min(found), max(found) + 1) for fc, found in known.items()}

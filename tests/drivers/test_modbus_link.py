@@ -1,4 +1,4 @@
-"""What a bus tells of itself: link readings, what was left out at the end, learned time-outs, priorities, identity."""
+"""What a bus tells of itself: link readings, what was left out at the end, learned time-outs, priorities."""
 
 from __future__ import annotations
 
@@ -24,9 +24,7 @@ from tests.drivers.polling import (
     polled,
     profile,
     reasons,
-    right,
     row,
-    take,
     until,
     values,
     was_read,
@@ -133,33 +131,6 @@ def test_an_alarm_among_slow_devices(run: Run) -> None:
         assert max(later - sooner for sooner, later in pairwise(starts)) < 2 * 0.4
         polled_units = {batch.readings[0].source.device for batch in found if was_read(batch)}
         assert polled_units == {"d1", "d2", "d3"}
-        server.close()
-
-    run(main())
-
-
-def test_a_device_that_was_swapped(run: Run) -> None:
-    """Its own number differs: nothing is read under the old name, the trouble says what was found, until it is back."""
-    told = profile(
-        row("t", 0, "weather.temp_c"),
-        {"key": "serial", "addr": 40, "unit": "1"},
-        ident=[{"key": "serial"}],
-    )
-
-    async def main() -> None:
-        slave = Slave()
-        server, port = await slave.listen()
-        number = slave.value(1, 3, 40)
-        mine = device(every=0.02).model_copy(update={"identity": {"serial": number}})
-        async with polled(bus(port, mine), told) as (driver, batches):
-            assert values((await take(batches, 1))[0]) == right(slave, 1, 3, 0)
-        other = device(every=0.02).model_copy(update={"identity": {"serial": 4711}})
-        async with polled(bus(port, other), told) as (driver, batches):
-            batch = (await take(batches, 1))[0]
-            assert values(batch) == (None,)
-            [trouble] = driver.troubles()
-            assert (trouble.what, trouble.facts["found"]) == ("device_identity", f"serial={number}")
-            assert driver.devices["d1"].cause == "identity"
         server.close()
 
     run(main())

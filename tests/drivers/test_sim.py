@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from drivers.profile import LENGTHS, UnknownVariant, library, read_profile
+from drivers.profile_view import settle
 from drivers.reading import Reason, Value, quantities
 from drivers.register import CODES, ORDERS, Block, Decoder, Register
 from drivers.sim.encoding import Unrepresentable, carrier, encode_register, encoder
@@ -111,18 +112,21 @@ def test_the_sequence_number_of_every_profile(profile: str) -> None:
         assert limit.high is None or value <= limit.high
 
 
-@pytest.mark.parametrize("profile", ["ecowitt-wn90lp", "vaisala-wxt530"])
+TOLD = [stem for stem, path in library().items() if read_profile(path).ident]
+
+
+@pytest.mark.parametrize("profile", TOLD)
 def test_identity_of_a_simulated_device(profile: str) -> None:
     """Its identity registers answer as those of the model; a number of its own stays the same and differs by device."""
 
     def seen(device: str) -> list[Value]:
-        slave = Unit(device, 5, loaded)
+        slave = Unit(device, 5, loaded, settle(loaded, ())[0])
         found: list[Value] = []
         for each in loaded.identities():
-            row = each.register
-            reply = slave.answer(Request(5, row.fc, row.addr, row.words), {})
+            block = each.block()
+            reply = slave.answer(Request(5, block.fc, block.start, block.count), {})
             assert reply
-            (value,), _ = Decoder(Block(row.fc, row.addr, row.words, (row,))).decode_bytes(reply.pdu[2:])
+            (value,), _ = Decoder(block).decode_bytes(reply.pdu[2:])
             assert value is not None
             assert each.matches(value)
             found.append(value)
