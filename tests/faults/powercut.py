@@ -22,6 +22,8 @@ SECTOR = 512
 CUT = "/.cut-"
 READ_ONLY, WRITABLE = "/.read-only", "/.writable"
 """Making one of these files makes the disk so, as a card that protects itself does."""
+BROKEN, MENDED = "/.broken", "/.mended"
+"""While it is broken nothing can be opened, read, written or synced: EIO."""
 SLOW = "/.slow-"
 """Making the file `.slow-N` makes every sync take N ms, and everything else wait meanwhile, as a worn card does."""
 
@@ -96,8 +98,14 @@ class PowerCut(mfusepy.Operations):  # type: ignore[misc]  # mfusepy's base is u
         self._files: dict[str, File] = {}
         self._read_only = False
         self._sync_s = 0.0
+        self._broken = False
+
+    def _touches(self) -> None:
+        if self._broken:
+            raise mfusepy.FuseOSError(errno.EIO)
 
     def _changes(self) -> None:
+        self._touches()
         if self._read_only:
             raise mfusepy.FuseOSError(errno.EROFS)
 
@@ -127,6 +135,9 @@ class PowerCut(mfusepy.Operations):  # type: ignore[misc]  # mfusepy's base is u
         if path.startswith(SLOW):
             self._sync_s = int(path.removeprefix(SLOW)) / 1000
             raise mfusepy.FuseOSError(errno.EEXIST)
+        if path in (BROKEN, MENDED):
+            self._broken = path == BROKEN
+            raise mfusepy.FuseOSError(errno.EEXIST)
         if path in (READ_ONLY, WRITABLE):
             self._read_only = path == READ_ONLY
             raise mfusepy.FuseOSError(errno.EEXIST)
@@ -136,6 +147,7 @@ class PowerCut(mfusepy.Operations):  # type: ignore[misc]  # mfusepy's base is u
 
     def open(self, path: str, flags: int) -> int:
         """One that is there."""
+        self._touches()
         self._file(path)
         if flags & (os.O_WRONLY | os.O_RDWR):
             self._changes()
@@ -143,6 +155,7 @@ class PowerCut(mfusepy.Operations):  # type: ignore[misc]  # mfusepy's base is u
 
     def read(self, path: str, size: int, offset: int, fh: int) -> bytes:
         """As programs see it."""
+        self._touches()
         return bytes(self._file(path).seen[offset : offset + size])
 
     def write(self, path: str, data: bytes, offset: int, fh: int) -> int:
@@ -159,6 +172,7 @@ class PowerCut(mfusepy.Operations):  # type: ignore[misc]  # mfusepy's base is u
 
     def fsync(self, path: str, datasync: int, fh: int) -> int:
         """To the disk."""
+        self._touches()
         time.sleep(self._sync_s)
         self._file(path).sync()
         return 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import subprocess
 import time
 from collections import Counter
@@ -19,6 +20,7 @@ from edge_agent.rows import Row
 from edge_agent.store import Store
 from tests.e2e.box import Agent
 from tests.faults.test_full_disk import NOW, disk, fill, put, until
+from tests.faults.test_power_cut import NO_FUSE, mounted
 
 __all__ = ["disk"]
 
@@ -49,6 +51,17 @@ def read_only(disk: Path) -> Callable[[], None]:
     """As a card that protects itself; what ends that."""
     remount(disk, "ro")
     return lambda: remount(disk, "rw")
+
+
+def broken(disk: Path) -> Callable[[], None]:
+    """Every call fails; what ends that."""
+
+    def rule(name: str) -> None:
+        with contextlib.suppress(FileExistsError):
+            (disk / name).touch()
+
+    rule(".broken")
+    return lambda: rule(".mended")
 
 
 def settle(journal: Journal, rows: list[Row]) -> list[int]:
@@ -102,6 +115,27 @@ async def starts_and_goes_on(disk: Path, breaks: Callable[[Path], Callable[[], N
         await journal.close()
 
 
+def starts_says_and_goes_on(folder: Path, breaks: Callable[[], Callable[[], None]], word: str) -> None:
+    """An agent that is started on a disk after `breaks`, and outlives that."""
+    mends = breaks()
+    agent = Agent(folder, control=folder / "control.sock")
+    began = time.monotonic()
+    agent.start()
+    try:
+        assert time.monotonic() - began < 3 * START_WITHIN
+        assert wait_until(lambda: agent.status().journal.pending > 0, 10), agent.log()
+        now = agent.status()
+        assert now.verdict == "failed"
+        assert any(word in reason for reason in now.reasons), now.reasons
+        assert agent.run("status").returncode == 2
+        mends()
+        assert wait_until(lambda: agent.status().journal.readings >= now.journal.pending, 10), agent.log()
+        assert wait_until(lambda: agent.status().verdict != "failed", 10)
+        assert agent.stop() == 0, agent.log()
+    finally:
+        agent.kill()
+
+
 @pytest.mark.parametrize("breaks", [full, read_only])
 def test_journal_begun_on_a_bad_disk_goes_on_where_it_was(
     disk: Path, breaks: Callable[..., Callable[[], None]]
@@ -109,6 +143,23 @@ def test_journal_begun_on_a_bad_disk_goes_on_where_it_was(
     """Once the disk is back, the centre gets each reading of memory once, and nothing again that it had before."""
     stamps = asyncio.run(starts_and_goes_on(disk, breaks))
     assert Counter(stamps) == Counter(range(NOW + 5, NOW + 3010))
+
+
+@pytest.mark.skipif(not Path("/dev/fuse").exists(), reason=NO_FUSE)
+def test_journal_begun_on_a_failing_disk_goes_on(tmp_path: Path) -> None:
+    """The same where every call fails; the file is not taken for damaged."""
+    with mounted(tmp_path) as (disk, _):
+        stamps = asyncio.run(starts_and_goes_on(disk, broken))
+    assert Counter(stamps) == Counter(range(NOW + 5, NOW + 3010))
+
+
+@pytest.mark.skipif(not Path("/dev/fuse").exists(), reason=NO_FUSE)
+def test_agent_started_on_a_failing_disk(tmp_path: Path) -> None:
+    """Nothing in its state folder can be opened: it is up all the same."""
+    with mounted(tmp_path) as (disk, _):
+        config = AGENT.format(state=disk, control=tmp_path / "control.sock")
+        (tmp_path / "agent.yaml").write_text(config, encoding="utf-8")
+        starts_says_and_goes_on(tmp_path, lambda: broken(disk), "card now")
 
 
 def test_new_journal_on_a_full_disk(disk: Path) -> None:
@@ -142,20 +193,4 @@ def test_agent_started_on_a_bad_disk(
     config = AGENT.format(state=disk / "state", control=tmp_path / "control.sock")
     (tmp_path / "agent.yaml").write_text(config, encoding="utf-8")
     (disk / "state").mkdir()
-    mends = breaks(disk)
-    agent = Agent(tmp_path, control=tmp_path / "control.sock")
-    began = time.monotonic()
-    agent.start()
-    try:
-        assert time.monotonic() - began < 3 * START_WITHIN
-        assert wait_until(lambda: agent.status().journal.pending > 0, 10), agent.log()
-        now = agent.status()
-        assert now.verdict == "failed"
-        assert any(word in reason for reason in now.reasons), now.reasons
-        assert agent.run("status").returncode == 2
-        mends()
-        assert wait_until(lambda: agent.status().journal.readings >= now.journal.pending, 10), agent.log()
-        assert wait_until(lambda: agent.status().verdict != "failed", 10)
-        assert agent.stop() == 0, agent.log()
-    finally:
-        agent.kill()
+    starts_says_and_goes_on(tmp_path, lambda: breaks(disk), word)
