@@ -13,9 +13,12 @@ import contextlib
 import logging
 import socket
 import ssl
+import time
 from collections import Counter
 from collections.abc import Callable
 from typing import cast
+
+from aiohttp.http_exceptions import HttpProcessingError
 
 HEADER_TIME = 5.0
 """Seconds for the TLS handshake, and again from there to the end of the first request's headers."""
@@ -27,6 +30,9 @@ _MAX_HEADER = 16_384
 _MAX_PIPELINED = 16
 _PAUSE = 0.5
 """Seconds without accepting when the system has no descriptor left."""
+
+_BAD_REQUESTS = 60.0
+"""Seconds between lines of the log on requests that are no HTTP."""
 
 log = logging.getLogger(__name__)
 
@@ -153,11 +159,14 @@ class Guarded(asyncio.Protocol):
                 self._deadline.cancel()
                 self._deadline = None
                 self.place.talks()
-                self._free = b"upgrade: websocket" in self._head.partition(b"\r\n\r\n")[0].lower()
                 self._head = b""
             elif len(self._head) > _MAX_HEADER:
                 return False
         return self._taken <= MAX_BYTES and data.count(b" HTTP/1.1\r\n") <= _MAX_PIPELINED
+
+    def free(self) -> None:
+        """It became a WebSocket, which has limits of its own."""
+        self._free = True
 
     def eof_received(self) -> bool | None:
         """The client will send no more."""
@@ -198,11 +207,40 @@ async def serve(
                 connection.close()
 
 
-def seat(transport: asyncio.BaseTransport | None) -> None:
-    """The connection is a member's page from now on. Without the guard before it there is nothing to do."""
+def guarded(transport: asyncio.BaseTransport | None) -> Guarded | None:
+    """What stands before the connection; None where aiohttp was started without the guard."""
     protocol = transport.get_protocol() if transport is not None else None
-    if isinstance(protocol, Guarded):
-        protocol.place.seat()
+    return protocol if isinstance(protocol, Guarded) else None
+
+
+class _Bad(logging.Filter):
+    """What aiohttp says of requests that are no HTTP quotes them, tickets and all, at any length: one line a minute."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._count = 0
+        self._told = -_BAD_REQUESTS
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Keep the line, shortened, if it is time for one. Faults of our own pass whole."""
+        error = record.exc_info[1] if record.exc_info else None
+        if not isinstance(error, HttpProcessingError):
+            return True
+        self._count += 1
+        now = time.monotonic()
+        if now - self._told < _BAD_REQUESTS:
+            return False
+        record.msg, record.args = "bad requests count=%d error=%s", (self._count, type(error).__name__)
+        record.exc_info, record.exc_text, record.levelno, record.levelname = None, None, logging.WARNING, "WARNING"
+        self._count, self._told = 0, now
+        return True
+
+
+def quiet_log() -> logging.Logger:
+    """The log for aiohttp's protocol."""
+    quiet = logging.getLogger("aiohttp.server")
+    quiet.filters = [_Bad()]
+    return quiet
 
 
 async def _handle(place: Place, make: Callable[[], asyncio.Protocol], tls: ssl.SSLContext | None) -> None:

@@ -96,7 +96,7 @@ class Meetings:
             ticket = self.tickets.read(token, room_name)
         if room_name not in self.settings.rooms():
             raise Refused("no_room")
-        if not kept:
+        if room is None or not room.holds(ticket, seat):
             self._must_have_place()
         if room is None:
             limits = self.settings.limits
@@ -205,6 +205,8 @@ class Meetings:
         """Tell everyone their line; put out those whose ticket was revoked; forget empty rooms."""
         for name, room in list(self.rooms.items()):
             room.tell_quality()
+            if room.waiting and not self._waits(name):
+                room.begin()
             for member in list(room.members.values()):
                 if self.tickets.is_revoked(member.ticket.id):
                     self.put_out(room, member, "revoked")

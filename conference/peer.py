@@ -7,6 +7,7 @@ parsed and handed to their ingress. What the browser says of its slots comes bac
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
 import time
 from collections.abc import Callable
@@ -18,20 +19,20 @@ from conference import dtls, rtcp, rtp, sdp
 from conference.ingress import Ingress
 from conference.messages import Stats
 from conference.mux import CONSENT, Mux
-from conference.router import Budget, Layer
-from conference.sdp import Codec, Section
+from conference.router import Budget
 from conference.slot import Slot
+from conference.track import Track, tracks
 
 CONNECT_TIME = 20.0
 """Seconds from the answer to the first signed check."""
 _MAX_STREAMS = 12
 """Incoming streams of one client, with retransmissions; packets of further ones are not looked at."""
-_HEIGHTS = {1: (720,), 2: (360, 720), 3: (180, 360, 720)}
-_SCREEN_HEIGHT = 1080
 _REPORTS = 12
 """Sender reports in one datagram: together below 1,200 bytes."""
-_GUESSES = (150_000, 450_000, 1_200_000)
-"""Bit rate of a layer in its first second, before it was measured."""
+_VOICE_BITRATE = 256_000
+"""Bit rate of a voice at most; Opus in a call takes 30 to 60 kbit/s."""
+
+log = logging.getLogger(__name__)
 
 
 class Box(msgspec.Struct, frozen=True):
@@ -50,46 +51,6 @@ class Box(msgspec.Struct, frozen=True):
     viewer_bitrate: int
 
 
-class Track:
-    """What a section of the offer brings: a voice, or a picture in one to three layers."""
-
-    def __init__(self, section: Section, codecs: tuple[Codec, ...], *, screen: bool = False) -> None:
-        """Nothing has come yet."""
-        self.section = section
-        self.audio = section.kind == "audio"
-        self.screen = screen
-        self.codecs = {codec.pt: codec for codec in codecs}
-        self.repairs = sdp.repair_types(section, codecs)
-        self.streams: list[Ingress | None] = [None] * max(1, len(section.rids))
-
-    def stream(self, layer: int) -> Ingress | None:
-        """The packets of a layer."""
-        return self.streams[layer] if layer < len(self.streams) else None
-
-    def layers(self, now: float) -> tuple[Layer, ...]:
-        """Qualities, lowest first; a layer that is not being sent has no bit rate."""
-        heights = (_SCREEN_HEIGHT,) if self.screen else _HEIGHTS[len(self.streams)]
-        rates = [self._rate(at, stream, now) for at, stream in enumerate(self.streams)]
-        return tuple(Layer(rate, height) for rate, height in zip(rates, heights, strict=False))
-
-    def _rate(self, at: int, stream: Ingress | None, now: float) -> int:
-        if stream is None or not stream.live(now):
-            return 0
-        return stream.bitrate or _GUESSES[at if len(self.streams) > 1 else 1]
-
-    def live(self, now: float) -> bool:
-        """Whether packets came of late."""
-        return any(stream is not None and stream.live(now) for stream in self.streams)
-
-    def take_level(self) -> int:
-        """Loudest level since the last call."""
-        stream = self.streams[0]
-        if stream is None:
-            return rtp.SILENCE
-        level, stream.level = stream.level, rtp.SILENCE
-        return level
-
-
 class Peer:
     """The browser."""
 
@@ -98,7 +59,7 @@ class Peer:
         self._box = box
         self._offer = offer
         self.path = box.mux.path(self._media)
-        self.up = _tracks(offer, screen, box.codecs, watch)
+        self.up = tracks(offer, screen, box.codecs, watch)
         self._slots = _slots(offer, self.up, box)
         self.video = [slot for slot in self._slots.values() if slot.clock == 90_000]
         self.audio = [slot for slot in self._slots.values() if slot.clock == 48_000]
@@ -341,6 +302,7 @@ class Peer:
             stream.count(now)
         for slot in self._slots.values():
             slot.count(now)
+        self._hold_to_caps(now)
         report = rtcp.receiver_report([stream.report(now) for stream in streams[:31]])
         pictures = [stream.ssrc for stream in streams if not stream.audio]
         if pictures:
@@ -349,6 +311,14 @@ class Peer:
         reports = [slot.sender_report(now) for slot in self._slots.values()]
         for at in range(0, len(reports), _REPORTS):
             self._send_rtcp(b"".join(reports[at : at + _REPORTS]))
+
+    def _hold_to_caps(self, now: float) -> None:
+        """A browser keeps to the estimate that it is told; what does not is not passed on."""
+        for track in self.up:
+            most = self._box.screen_bitrate if track.screen else self._box.camera_bitrate
+            if track.hold_to(_VOICE_BITRATE if track.audio else most, now):
+                log.info("bit rate over its cap layers=%d audio=%s screen=%s", track.allowed, track.audio, track.screen)
+                self.changed()
 
     def _allowed(self, now: float) -> int:
         screen = any(track.screen and track.live(now) for track in self.up)
@@ -366,16 +336,6 @@ class Counts(msgspec.Struct):
     """Its last estimate of its line, bits per second."""
     page: Stats = Stats()
     """What its page counted last."""
-
-
-def _tracks(offer: sdp.Offer, screen: str, codecs: tuple[str, ...], watch: bool) -> list[Track]:
-    """One voice, one camera and one shared screen at most."""
-    sending = [s for s in offer.sections if s.sends and not (watch and s.receives) and sdp.usable(s, codecs)]
-    voices = [s for s in sending if s.kind == "audio"][:1]
-    screens = [s for s in sending if s.kind == "video" and s.mid == screen]
-    cameras = [s for s in sending if s.kind == "video" and s.mid != screen][:1]
-    tracks = [Track(s, sdp.usable(s, codecs)) for s in (*voices, *cameras)]
-    return tracks + [Track(s, sdp.usable(s, codecs), screen=True) for s in screens]
 
 
 def _slots(offer: sdp.Offer, up: list[Track], box: Box) -> dict[str, Slot]:

@@ -54,6 +54,14 @@ class Member:
         self.voices: list[int | None] = []
         """Member in each audio slot."""
         self.weak = False
+        self.hushed = False
+        """A standard client that was silenced for another's floor: nobody at its end could switch it on again."""
+
+    def without_page(self) -> None:
+        """No page speaks for the seat any more; a standard client may."""
+        self.page = False
+        self.tell = lambda _message: None
+        self.drop = lambda _reason: None
 
     @property
     def leads(self) -> bool:
@@ -101,17 +109,27 @@ class Room:
             self.members[member.id] = member
         elif member.away_since is None:
             member.drop("taken_over")
+            member.without_page()
         member.ticket = ticket
         member.away_since = None
         if member.leads:
-            self.waiting = False
+            self.begin()
         self.changed()
         return member
+
+    def begin(self) -> None:
+        """Nobody waits any more: a leader is there, or the hour has come."""
+        self.waiting = False
+        self.changed()
 
     def keeps(self, ticket: Ticket, seat: str) -> bool:
         """Whether this is a seat here of someone with the same role and site."""
         member = next((m for m in self.members.values() if _same(m.seat, seat)), None)
         return member is not None and _fits(member, ticket)
+
+    def holds(self, ticket: Ticket, seat: str) -> bool:
+        """Whether the bearer has a place here: by the seat's own word, or by the ticket after the page was reloaded."""
+        return self._former(ticket, seat) is not None
 
     def _former(self, ticket: Ticket, seat: str) -> Member | None:
         for member in self.members.values():
@@ -168,9 +186,12 @@ class Room:
         for member in self.members.values():
             if member.id == self.floor:
                 member.hand = 0
-                member.tell(Asked("speak"))
+                self._let_speak(member)
             elif self.floor and not member.leads:
+                member.hushed = member.hushed or (member.state.mic and not member.page)
                 self._silence(member)
+            elif member.hushed:
+                self._let_speak(member)
         self.changed()
 
     def put_on_screens(self, by: Member, id: int) -> None:
@@ -200,6 +221,14 @@ class Room:
         if member.state.mic:
             member.state = State(mic=False, camera=member.state.camera, screen=member.state.screen)
             member.tell(Asked("mute"))
+
+    @staticmethod
+    def _let_speak(member: Member) -> None:
+        """A page asks who sits before it; a standard client is switched on here."""
+        member.tell(Asked("speak"))
+        member.hushed = False
+        if not member.page:
+            member.state = State(mic=True, camera=member.state.camera, screen=member.state.screen)
 
     @staticmethod
     def _must_lead(member: Member) -> None:
@@ -240,10 +269,10 @@ class Room:
         return track.take_level()
 
     def _voices(self, now: float) -> None:
-        """The loudest, and the chair always, into the audio slots of all others."""
+        """The loudest, and a chair that speaks always, into the audio slots of all others."""
         speaking = [m for m in self.members.values() if m.state.mic and not self.waiting and self._heard(m, now)]
         open_ids = {m.id for m in speaking}
-        chairs = [m.id for m in speaking if m.ticket.role == "chair"]
+        chairs = [m.id for m in speaking if m.ticket.role == "chair" and self.speakers.speaks(m.id)]
         ranked = self.speakers.loudest(chairs, self._ranked[:_VOICES])
         ranked = [id for id in ranked if id in open_ids][: _VOICES + 1]
         if ranked == self._ranked and not self.dirty:

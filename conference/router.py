@@ -66,7 +66,7 @@ class Speakers:
         """Take levels (member -> dB below full scale, 127 silence). True when the speaker changed."""
         self.loudness = {member: self._smoothed(member, level) for member, level in levels.items()}
         best = max(self.loudness, key=self.loudness.__getitem__, default=None)
-        if best is None or self.loudness[best] < rtp.SILENCE - self.FLOOR:
+        if best is None or not self.speaks(best):
             return False
         present = self.recent[0] if self.recent else None
         if best == present or (present in self.loudness and not self._takes_over(best, present, now)):
@@ -74,6 +74,10 @@ class Speakers:
         self.recent = [best, *(member for member in self.recent if member != best)][:16]
         self._since = now
         return True
+
+    def speaks(self, member: int) -> bool:
+        """Whether what comes from the member is speech, or was a moment ago."""
+        return self.loudness.get(member, 0.0) >= rtp.SILENCE - self.FLOOR
 
     def loudest(self, always: Iterable[int], present: Iterable[int]) -> list[int]:
         """Members by their right to be heard: those of `always`, then the loudest; who is heard has a small lead."""
@@ -92,7 +96,7 @@ class Speakers:
         return before + (loud - before) * (self.RISE if loud > before else self.FALL)
 
     def _takes_over(self, best: int, present: int | None, now: float) -> bool:
-        if present is None or self.loudness[present] < rtp.SILENCE - self.FLOOR:
+        if present is None or not self.speaks(present):
             return True
         return now - self._since >= self.HOLD and self.loudness[best] >= self.loudness[present] + self.LEAD
 

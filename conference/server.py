@@ -168,7 +168,12 @@ class Server:
             heartbeat=10, max_msg_size=messages.MAX_MESSAGE, compress=False, timeout=_GOODBYE
         )
         await socket.prepare(request)
-        await Conversation(self._meetings, socket, lambda: guard.seat(request.transport)).run()
+        before = guard.guarded(request.transport)
+        if before is None:
+            await Conversation(self._meetings, socket).run()
+        else:
+            before.free()
+            await Conversation(self._meetings, socket, before.place.seat).run()
         return socket
 
     async def _status(self, request: web.Request) -> web.Response:
@@ -213,6 +218,7 @@ async def run(
         lingering_time=1,
         handler_cancellation=True,
         shutdown_timeout=0.5,
+        logger=guard.quiet_log(),
     )
     await runner.setup()
     log.info("meeting open port=%d addresses=%s", meetings.mux.port, ",".join(addresses))

@@ -1,14 +1,14 @@
 """WHIP in (RFC 9725) and WHEP out: standard clients send to a room and watch it, with the same tickets.
 
-A session is a member without a page: its offer comes by POST, its end by DELETE or when the media stops. There is no
-trickle and no ICE restart: the box is ICE-lite, so a client's candidates do not matter.
+A session is a member without a page: its offer comes by POST, its end by DELETE or when the media stops. The box is
+ICE-lite, so a client's candidates do not matter, and there is no ICE restart: a client begins anew with its ticket.
 """
 
 from __future__ import annotations
 
 import asyncio
+import re
 import secrets
-import time
 
 import msgspec
 from aiohttp import web
@@ -16,11 +16,14 @@ from aiohttp import web
 from conference import sdp
 from conference.meetings import Meetings
 from conference.messages import State
+from conference.ports import Client
 from conference.room import Member, Room
 from conference.tickets import Refused
 
 BODY_TIME = 8.0
 _TYPE = "application/sdp"
+_FRAGMENT = "application/trickle-ice-sdpfrag"
+_UFRAG = re.compile(rb"^a=ice-ufrag:(\S+)", re.MULTILINE)
 _MAX_SESSIONS = 200
 STATUS = {"full": 503, "busy": 503, "no_room": 404, "closing": 503}
 """HTTP status of a refusal; all others are 403, a bad ticket 401."""
@@ -31,7 +34,20 @@ class Session(msgspec.Struct, frozen=True, eq=False):
 
     room: Room
     member: Member
-    since: float
+    client: Client | None
+    """Its media. When the member has another, this session was taken over and may end nothing."""
+    ufrag: str
+    """Of its offer."""
+
+    @property
+    def over(self) -> bool:
+        """Its media has ended, or somebody else has the seat."""
+        return self.member.client is not self.client or self.client is None
+
+    def leave(self) -> None:
+        """Give up the seat, if it is still this session's."""
+        if not self.member.page and self.member.client in (self.client, None):
+            self.room.leave(self.member)
 
 
 class Standard:
@@ -73,7 +89,7 @@ class Standard:
         except sdp.BadOffer as error:
             return web.Response(status=400, text=f"bad offer: {error}")
         id = secrets.token_urlsafe(16)
-        self._sessions[id] = Session(room, member, time.monotonic())
+        self._sessions[id] = Session(room, member, member.client, sdp.parse(text).ufrag)
         return web.Response(status=201, text=answer, content_type=_TYPE, headers={"Location": f"/session/{id}"})
 
     def _answered(self, room: Room, member: Member, text: str, *, watch: bool) -> str:
@@ -92,23 +108,29 @@ class Standard:
         return web.Response(status=204, headers={"Accept-Post": _TYPE})
 
     async def _patch(self, request: web.Request) -> web.Response:
-        """Candidates are not needed; asked for an ICE restart, a client must begin anew (RFC 9725 4.3.3)."""
-        known = request.match_info["id"] in self._sessions
-        return web.Response(status=204 if known else 404)
+        """Candidates are not needed; an ICE restart is not supported (RFC 9725 4.3.1): 422."""
+        session = self._sessions.get(request.match_info["id"])
+        if session is None:
+            return web.Response(status=404)
+        if request.content_type != _FRAGMENT:
+            return web.Response(status=415, text=f"{_FRAGMENT} is needed")
+        told = _UFRAG.findall(await body(request))
+        restart = any(ufrag != session.ufrag.encode() for ufrag in told)
+        return web.Response(status=422 if restart else 204)
 
     async def _delete(self, request: web.Request) -> web.Response:
         session = self._sessions.pop(request.match_info["id"], None)
         if session is None:
             return web.Response(status=404)
-        session.room.leave(session.member)
+        session.leave()
         return web.Response(status=200)
 
     def _forget_ended(self) -> None:
         """Sessions whose media has ended give up their seat."""
         for id, session in list(self._sessions.items()):
-            if session.member.client is None:
+            if session.over:
                 del self._sessions[id]
-                session.room.leave(session.member)
+                session.leave()
 
 
 async def body(request: web.Request) -> bytes:

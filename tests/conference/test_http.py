@@ -137,6 +137,44 @@ def test_planned_meeting_waits_for_its_chair(tmp_path: Path) -> None:
     asyncio.run(scenario())
 
 
+def test_reloaded_page_in_a_full_box(tmp_path: Path) -> None:
+    """Its ticket has a place: it comes back in though no other would, and though it forgot its seat."""
+
+    async def scenario() -> None:
+        async with live(tmp_path, limits={"clients": 1}) as meeting:
+            before, after, other = [Page(meeting, Caller()) for _ in range(3)]
+            ticket = meeting.ticket()
+            await before.enter(ticket)
+            await before.drop()
+            await other.enter(meeting.ticket())
+            assert other.state[messages.Refusal] == messages.Refusal("full", retry=30)
+            await after.enter(ticket)
+            assert after.welcome.you == before.welcome.you
+            for page in (after, other):
+                await page.drop()
+
+    asyncio.run(scenario())
+
+
+def test_meeting_whose_hour_has_come(tmp_path: Path) -> None:
+    """Who came early waits for the chair until then, not for ever."""
+    plan = Meeting(room="giao-ban", title="Giao ban tuần", start=datetime.now(UTC) + timedelta(seconds=8))
+
+    async def scenario() -> None:
+        async with live(tmp_path, schedule=(plan,)) as meeting:
+            pages = [await meeting.join(site=f"cl-0{n}") for n in range(2)]
+            pages[0].send_media()
+            await pages[1].until(lambda: len(pages[1].members()) == 2)
+            told = pages[1].state[messages.Members]
+            assert isinstance(told, messages.Members)
+            assert told.waiting
+            await pages[1].until(lambda: pages[1].sees() == {pages[0].welcome.you})
+            for page in pages:
+                await page.drop()
+
+    asyncio.run(scenario())
+
+
 def test_certificate_is_made_once_and_healed(tmp_path: Path) -> None:
     """The same certificate after a restart; a damaged one is made anew; the key is private."""
     certificate.context(None, None, tmp_path, ("127.0.0.1", "fd00::1"))

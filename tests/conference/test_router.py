@@ -71,6 +71,7 @@ def test_chair_is_always_heard() -> None:
     for step in range(10):
         speakers.update({1: 127, 2: 30, 3: 25, 4: 20}, step / 10)
     assert speakers.loudest([1], []) == [1, 4, 3, 2]
+    assert [speakers.speaks(member) for member in (1, 2, 9)] == [False, True, False]
     assert speakers.loudest([], [3]) == [3, 4, 2, 1]
 
 
