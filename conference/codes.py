@@ -39,6 +39,8 @@ class Code(msgspec.Struct, frozen=True):
     code: str
     expires: float
     role: Role = "guest"
+    id: str = ""
+    """What it is revoked by, with all who came in by it."""
 
 
 class Guesses(msgspec.Struct, frozen=True):
@@ -72,27 +74,41 @@ class Codes:
         self._by_room: dict[str, deque[float]] = {}
         self._told = Guesses()
 
-    def issue(self, room: str, life: float, role: Role = "guest") -> str:
+    def issue(self, room: str, life: float, role: Role = "guest") -> Code:
         """A new code for `room`, in place of the one it had."""
         kept = [code for code in self._read() if code.room != room]
         code = "".join(secrets.choice("0123456789") for _ in range(DIGITS))
-        replace(self._path, msgspec.json.encode([*kept, Code(room, code, self._clock() + life, role)]))
-        return code
+        made = Code(room, code, self._clock() + life, role, secrets.token_urlsafe(6))
+        replace(self._path, msgspec.json.encode([*kept, made]))
+        return made
 
-    def enter(self, typed: str, address: str) -> tuple[str, Role]:
-        """Room and role that the typed code opens for someone at `address`. Raises Refused."""
+    def all(self) -> list[Code]:
+        """The codes that are good now."""
+        now = self._clock()
+        return [code for code in self._read() if code.expires > now]
+
+    def withdraw(self, id: str) -> bool:
+        """End a code. False: there is none of this id."""
+        found = self._read()
+        kept = [code for code in found if code.id != id]
+        if len(kept) < len(found):
+            replace(self._path, msgspec.json.encode(kept))
+        return len(kept) < len(found)
+
+    def enter(self, typed: str, address: str) -> Code:
+        """The typed code, for someone at `address`. Raises Refused."""
         now = self._clock()
         origin = network(address)
         wrong = self._of_address(origin, now)
         if len(wrong) >= TRIES_PER_ADDRESS:
             raise self._turned_away(wrong[0] + ADDRESS_WINDOW - now)
-        live = [code for code in self._read() if code.expires > now]
+        live = self.all()
         rooms = self._of_rooms({code.room for code in live} or {_NO_ROOM}, now)
         open_rooms = {room: tries for room, tries in rooms.items() if len(tries) < TRIES_PER_ROOM}
         if not open_rooms:
             raise self._turned_away(min(tries[0] for tries in rooms.values()) + ROOM_WINDOW - now)
         if found := _match(typed, (code for code in live if code.room in open_rooms)):
-            return found.room, found.role
+            return found
         self._count(origin, wrong, open_rooms, now)
         raise Refused("wrong_code", left=TRIES_PER_ADDRESS - len(wrong))
 

@@ -152,13 +152,14 @@ class Server:
         settings, tickets = self._settings, self._meetings.tickets
         name = " ".join(entry.name.split())[:60]
         if entry.code:
-            room, role = self._meetings.codes.enter(entry.code, address)
+            code = self._meetings.codes.enter(entry.code, address)
+            room, role, by = code.room, code.role, code.id
         elif settings.open_rooms:
             coming = settings.next_meeting(datetime.now(UTC))
-            room, role = coming.room if coming else settings.room, "guest"
+            room, role, by = coming.room if coming else settings.room, "guest", ""
         else:
             raise Refused("code_needed")
-        return Entered(tickets.passing(room, role, name, settings.site), room)
+        return Entered(tickets.passing(room, role, name, settings.site, by), room)
 
     async def _signalling(self, request: web.Request) -> web.StreamResponse:
         origin = request.headers.get("Origin")

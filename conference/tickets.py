@@ -95,10 +95,11 @@ class Tickets:
         self._append(_Line(ticket=ticket))
         return self._token(ticket)
 
-    def passing(self, room: str, role: Role, name: str, site: str) -> str:
-        """A token that is not listed: for someone who came by code or through an open door."""
+    def passing(self, room: str, role: Role, name: str, site: str, by: str = "") -> str:
+        """A token that is not listed: for someone who came by the code with the id `by`, or through an open door."""
         now = self._clock()
-        return self._token(Ticket(secrets.token_urlsafe(9), room, role, name, site, now, now + DEFAULT_LIFE))
+        id = f"{by}.{secrets.token_urlsafe(9)}"
+        return self._token(Ticket(id, room, role, name, site, now, now + DEFAULT_LIFE))
 
     def renewed(self, ticket: Ticket) -> str:
         """The same ticket with a fresh life, for someone inside: a restart of the box must not put them out."""
@@ -132,7 +133,7 @@ class Tickets:
             raise Refused("expired")
         if room is not None and claims.room != room:
             raise Refused("wrong_room")
-        if claims.jti in self._revocations():
+        if self.is_revoked(claims.jti):
             raise Refused("revoked")
         return Ticket(
             claims.jti, claims.room, claims.role, claims.name, claims.site, claims.iat, claims.exp, claims.device
@@ -144,15 +145,16 @@ class Tickets:
         return id in self._issued
 
     def revoke(self, id: str) -> bool:
-        """End a ticket by its id. False when it was revoked already."""
+        """End a ticket by its id, or all that came by the code of this id. False when it was revoked already."""
         if id in self._revocations():
             return False
         self._append(_Line(revoked=id))
         return True
 
     def is_revoked(self, id: str) -> bool:
-        """Whether the ticket was revoked; asked for those inside as well."""
-        return id in self._revocations()
+        """Whether the ticket was revoked, or the code that its bearer came by; asked for those inside as well."""
+        revoked = self._revocations()
+        return id in revoked or id.partition(".")[0] in revoked
 
     def all(self) -> list[tuple[Ticket, bool]]:
         """Tickets that were issued and have not expired, with whether each is revoked; latest first."""

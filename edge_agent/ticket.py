@@ -48,7 +48,7 @@ class Issued(msgspec.Struct, frozen=True):
 
 
 class Row(msgspec.Struct, frozen=True):
-    """One ticket of the list."""
+    """One ticket or code of the list."""
 
     id: str
     room: str
@@ -56,8 +56,10 @@ class Row(msgspec.Struct, frozen=True):
     name: str
     site: str
     expires: str
-    device: bool
-    revoked: bool
+    device: bool = False
+    revoked: bool = False
+    code: str = ""
+    """A meeting code and no ticket."""
 
 
 def issue(arguments: argparse.Namespace) -> int:
@@ -75,7 +77,7 @@ def issue(arguments: argparse.Namespace) -> int:
     if arguments.code:
         with _folder(config, meeting, text) as folder:
             code = Codes(folder).issue(room, life, role)
-        _tell(msgspec.structs.replace(made, code=code), arguments, text)
+        _tell(msgspec.structs.replace(made, id=code.id, code=code.code), arguments, text)
         return 0
     invited = meeting.url or invitation(*_door(meeting), "").removesuffix("/#t=")
     door = f"http://127.0.0.1:{arguments.port}" if arguments.terminal else invited
@@ -103,7 +105,8 @@ def _tell(made: Issued, arguments: argparse.Namespace, text: Text) -> None:
     role = text(f"role.{made.role}")
     if made.code:
         print(text("ticket.code", room=made.room, role=role, until=made.expires))
-        print(f"  {made.code[:4]} {made.code[4:]}")
+        print(f"  {_spaced(made.code)}")
+        print(text("ticket.revoke_by", id=made.id))
         return
     print(text("ticket.device" if arguments.device else "ticket.link", room=made.room, role=role, until=made.expires))
     print(made.link)
@@ -120,11 +123,12 @@ def _draw(link: str) -> None:
 
 
 def listing(arguments: argparse.Namespace) -> int:
-    """`edge ticket list`: the tickets that were issued and have not expired."""
+    """`edge ticket list`: the tickets and codes that were issued and have not expired."""
     config, meeting, text = meeting_of(arguments)
     with _folder(config, meeting, text) as folder:
-        found = Tickets(folder).all()
+        found, codes = Tickets(folder).all(), Codes(folder).all()
     rows = [_row(ticket, revoked, config) for ticket, revoked in found]
+    rows += [Row(c.id, c.room, c.role, "", "", _when(c.expires, config), code=c.code) for c in codes]
     if arguments.json:
         print(msgspec.json.format(msgspec.json.encode(rows), indent=1).decode())
     elif not rows:
@@ -141,20 +145,29 @@ def _row(ticket: Ticket, revoked: bool, config: Config) -> Row:
 
 
 def _cells(row: Row, text: Text) -> list[str]:
-    state = "revoked" if row.revoked else "device" if row.device else "valid"
+    state = "code" if row.code else "revoked" if row.revoked else "device" if row.device else "valid"
     role = text(f"role.{row.role}")
-    return [row.id, row.room, role, row.name, row.site, row.expires, text(f"ticket.state.{state}")]
+    return [row.id, row.room, role, row.name or _spaced(row.code), row.site, row.expires, text(f"ticket.state.{state}")]
+
+
+def _spaced(code: str) -> str:
+    return f"{code[:4]} {code[4:]}".strip()
 
 
 def revoke(arguments: argparse.Namespace) -> int:
-    """`edge ticket revoke`: the bearer is put out within seconds and does not come back."""
+    """`edge ticket revoke`: the bearer, or whoever came by the code, is put out within seconds and stays out."""
     config, meeting, text = meeting_of(arguments)
     with _folder(config, meeting, text) as folder:
-        tickets = Tickets(folder)
-        unknown = [id for id in arguments.id if not tickets.knows(id)]
+        tickets, codes = Tickets(folder), Codes(folder)
+        known = {code.id for code in codes.all()}
+        unknown = [
+            id for id in arguments.id if id not in known and not tickets.knows(id) and not tickets.is_revoked(id)
+        ]
         if unknown:
             raise Wrong(text("ticket.unknown", id=unknown[0]))
         new = [tickets.revoke(id) for id in arguments.id]
+        for id in arguments.id:
+            codes.withdraw(id)
     for id, ended in zip(arguments.id, new, strict=True):
         print(text("ticket.revoked" if ended else "ticket.revoked_before", id=id))
     return 0

@@ -50,9 +50,9 @@ def off_by(code: str, one: int = 1) -> str:
 def test_code_opens_its_room(tmp_path: Path, clock: Clock) -> None:
     """The code may be typed with spaces; a new one replaces it; it expires."""
     codes = Codes(tmp_path, clock)
-    code = codes.issue("giao-ban", 3600)
-    assert Codes(tmp_path, clock).enter(f" {code[:4]} {code[4:]} ", "10.0.0.1") == ("giao-ban", "guest")
-    fresh = codes.issue("giao-ban", 3600)
+    code = codes.issue("giao-ban", 3600).code
+    assert Codes(tmp_path, clock).enter(f" {code[:4]} {code[4:]} ", "10.0.0.1").room == "giao-ban"
+    fresh = codes.issue("giao-ban", 3600).code
     with pytest.raises(Refused):
         codes.enter(code if code != fresh else "0", "10.0.0.1")
     clock.now += 3601
@@ -63,7 +63,7 @@ def test_code_opens_its_room(tmp_path: Path, clock: Clock) -> None:
 def test_guessing_from_one_address_is_stopped(tmp_path: Path, clock: Clock) -> None:
     """Five wrong codes, then none is looked at for a quarter of an hour, not even the right one."""
     codes = Codes(tmp_path, clock)
-    code = codes.issue("giao-ban", 10_000)
+    code = codes.issue("giao-ban", 10_000).code
     wrong = f"{(int(code) + 1) % 10**8:08}"
     for left in range(TRIES_PER_ADDRESS - 1, -1, -1):
         with pytest.raises(Refused) as caught:
@@ -80,7 +80,7 @@ def test_guessing_from_one_address_is_stopped(tmp_path: Path, clock: Clock) -> N
 def test_guessing_from_many_addresses_is_stopped(tmp_path: Path, clock: Clock) -> None:
     """10,000 guesses from 100 addresses: at most 30 of them are compared in an hour."""
     codes = Codes(tmp_path, clock)
-    code = int(codes.issue("giao-ban", 10_000))
+    code = int(codes.issue("giao-ban", 10_000).code)
     compared = 0
     for guess in range(10_000):
         try:
@@ -97,19 +97,33 @@ def test_ten_thousand_guesses_hardly_ever_meet() -> None:
     assert a_day / 10**DIGITS < 0.00001
 
 
+def test_withdrawn_code_puts_out_who_came_by_it(tmp_path: Path, clock: Clock) -> None:
+    """It opens nothing any more, and a ticket that it gave is refused; the other room's code stays."""
+    codes, tickets = Codes(tmp_path, clock), Tickets(tmp_path, clock)
+    leaked, other = codes.issue("giao-ban", 3600), codes.issue("tuan", 3600)
+    came = [tickets.passing(code.room, code.role, "Lan", "cl-02", code.id) for code in (leaked, other)]
+    assert codes.withdraw(leaked.id)
+    assert not codes.withdraw(leaked.id)
+    assert tickets.revoke(leaked.id)
+    assert codes.all() == [other]
+    with pytest.raises(Refused, match="revoked"):
+        tickets.read(came[0])
+    assert tickets.read(came[1]).room == "tuan"
+
+
 def test_guessing_at_one_room_does_not_lock_another(tmp_path: Path, clock: Clock) -> None:
     """A room whose code came after the guessing still opens; the locked one opens again after an hour."""
     codes = Codes(tmp_path, clock)
-    first = codes.issue("giao-ban", 10_000)
+    first = codes.issue("giao-ban", 10_000).code
     for at in range(TRIES_PER_ROOM):
         assert tried(codes, off_by(first), f"10.0.{at}.1") == "wrong_code"
     assert tried(codes, first, "10.1.0.1") == "too_many"
-    second = codes.issue("tuan", 10_000)
-    assert codes.enter(second, "10.1.0.1") == ("tuan", "guest")
+    second = codes.issue("tuan", 10_000).code
+    assert codes.enter(second, "10.1.0.1").room == "tuan"
     assert tried(codes, first, "10.1.0.2") == "wrong_code"
     assert codes.guesses().rooms == ("giao-ban",)
     clock.now += ROOM_WINDOW + 1
-    assert codes.enter(first, "10.1.0.1") == ("giao-ban", "guest")
+    assert codes.enter(first, "10.1.0.1").room == "giao-ban"
     assert codes.guesses().rooms == ()
 
 
@@ -120,7 +134,7 @@ def test_guessing_where_no_code_is_looks_the_same(tmp_path: Path, clock: Clock) 
         codes = Codes(folder, clock)
         wrong = "00000000"
         if folder.name == "one":
-            wrong = off_by(codes.issue("giao-ban", 10_000))
+            wrong = off_by(codes.issue("giao-ban", 10_000).code)
         answers.append([tried(codes, wrong, f"10.0.{at // 7}.1") for at in range(100)])
     assert answers[0] == answers[1]
 
@@ -145,7 +159,7 @@ def test_address_for_the_limit(one: str, other: str, same: bool) -> None:
 def test_each_lock_is_one_line(tmp_path: Path, clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
     """10,000 guesses: a line for each address that was locked and one for the room, with address and number."""
     codes = Codes(tmp_path, clock)
-    wrong = off_by(codes.issue("giao-ban", 10_000))
+    wrong = off_by(codes.issue("giao-ban", 10_000).code)
     with caplog.at_level(logging.INFO):
         reasons = Counter(tried(codes, wrong, f"10.0.{guess // 100}.1") for guess in range(10_000))
     assert reasons == {"wrong_code": TRIES_PER_ROOM, "too_many": 10_000 - TRIES_PER_ROOM}
@@ -179,7 +193,7 @@ def test_guessing_is_told_and_bars_no_ticket(tmp_path: Path) -> None:
 
     async def scenario() -> None:
         async with live(tmp_path, open_rooms=False, control=control) as meeting:
-            code = Codes(tmp_path / "tickets").issue("giao-ban", 3600)
+            code = Codes(tmp_path / "tickets").issue("giao-ban", 3600).code
             device = Tickets(tmp_path / "tickets").issue("giao-ban", "site", "A", "a", life=DEVICE_LIFE, device=True)
             reasons: Counter[object] = Counter()
             for at in range(10):
@@ -220,7 +234,7 @@ def test_code_is_no_ticket(tmp_path: Path) -> None:
 
     async def scenario() -> None:
         async with live(tmp_path, open_rooms=False) as meeting:
-            code = Codes(tmp_path / "tickets").issue("giao-ban", 3600)
+            code = Codes(tmp_path / "tickets").issue("giao-ban", 3600).code
             for typed in (code, off_by(code)):
                 page = Page(meeting, Caller())
                 await page.enter(typed)
@@ -250,7 +264,7 @@ def test_codes_take_equally_long(tmp_path: Path) -> None:
 
     async def scenario() -> None:
         async with live(tmp_path, open_rooms=False) as meeting:
-            code = Codes(tmp_path / "tickets").issue("giao-ban", 3600)
+            code = Codes(tmp_path / "tickets").issue("giao-ban", 3600).code
             sessions = [coming_from(f"127.0.7.{at + 1}") for at in range(TURNS)]
             for session in sessions:  # the first request also shakes hands
                 await enter(meeting, session)

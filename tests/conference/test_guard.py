@@ -1,6 +1,7 @@
 """Bad HTTP at the guarded port: how far it gets, and what of it reaches the log."""
 
 import asyncio
+import contextlib
 import logging
 from pathlib import Path
 
@@ -19,14 +20,13 @@ def test_connection_that_only_speaks_of_a_websocket(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with live(tmp_path) as meeting:
             reader, writer = await opened(meeting)
-            answers = 0
-            with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
+            served = 0
+            with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
                 for _ in range(2 * guard.MAX_BYTES // len(GET)):
                     writer.write(GET)
-                    await reader.readuntil(b"\r\n\r\n")
-                    answers += 1
                     await reader.readuntil(b"}")
-            assert 0 < answers <= guard.MAX_BYTES // len(GET)
+                    served += 1
+            assert 0 < served <= guard.MAX_BYTES // len(GET)
             writer.close()
 
     asyncio.run(scenario())

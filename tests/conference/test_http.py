@@ -44,7 +44,7 @@ def test_code_guessing_over_http_is_stopped(tmp_path: Path) -> None:
 
     async def scenario() -> None:
         async with live(tmp_path, open_rooms=False) as meeting:
-            code = Codes(tmp_path / "tickets").issue("giao-ban", 3600)
+            code = Codes(tmp_path / "tickets").issue("giao-ban", 3600).code
             wrong = f"{(int(code) + 1) % 10**8:08}"
             assert (await enter(meeting))[1]["reason"] == "code_needed"
             for left in (4, 3, 2, 1, 0):
@@ -66,7 +66,7 @@ def test_right_code_opens(tmp_path: Path) -> None:
 
     async def scenario() -> None:
         async with live(tmp_path, open_rooms=False) as meeting:
-            code = Codes(tmp_path / "tickets").issue("giao-ban", 3600, role="site")
+            code = Codes(tmp_path / "tickets").issue("giao-ban", 3600, role="site").code
             status, told = await enter(meeting, code=f"{code[:4]} {code[4:]}", name="A")
             assert (status, told["room"]) == (200, "giao-ban")
 

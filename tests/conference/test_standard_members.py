@@ -96,7 +96,8 @@ def test_what_a_session_may_be_asked(tmp_path: Path) -> None:
         async with live(tmp_path) as meeting:
             camera, session = await whip(meeting, meeting.ticket("site", "cl-05"))
             ufrag = next(line for line in camera.caller.offer().splitlines() if line.startswith("a=ice-ufrag:"))
-            wanted = ((FRAGMENT, ufrag, 204), (FRAGMENT, "a=ice-ufrag:anew", 422), ({}, ufrag, 415))
+            other = {"Content-Type": "text/plain"}
+            wanted = ((FRAGMENT, ufrag, 204), (FRAGMENT, "a=ice-ufrag:anew", 422), (other, ufrag, 415))
             for headers, body, status in wanted:
                 answer = await meeting.session.patch(session, data=body + "\r\n", headers=headers)
                 assert answer.status == status

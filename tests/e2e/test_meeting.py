@@ -145,8 +145,12 @@ def test_ticket_from_the_command_line_opens_the_room(folder: Path) -> None:
         [row] = json.loads(edge("ticket", "list", "-c", file, "--json").stdout)
         assert (row["id"], row["name"], row["role"]) == (made["id"], "Phường Sao Đỏ", "chair")
         asyncio.run(welcomed_then_revoked(port, made["link"].partition("#t=")[2], file, made["id"]))
-        code = json.loads(edge("ticket", "issue", "-c", file, "--code", "--json").stdout)["code"]
-        assert asyncio.run(entered(port, code)) == "giao-ban"
+        code = json.loads(edge("ticket", "issue", "-c", file, "--code", "--json").stdout)
+        assert asyncio.run(entered(port, code["code"])) == "giao-ban"
+        listed = json.loads(edge("ticket", "list", "-c", file, "--json").stdout)
+        assert [row["code"] for row in listed if row["id"] == code["id"]] == [code["code"]]
+        assert edge("ticket", "revoke", code["id"], "-c", file).returncode == 0
+        assert code["id"] not in edge("ticket", "list", "-c", file, "--json").stdout
     finally:
         assert meet.stop() == 0
 
@@ -188,7 +192,7 @@ def test_tickets_as_people_see_them(folder: Path) -> None:
     for words, said in (
         (("issue", "--room", "none"), "There is no room “none”"),
         (("issue", "--for", "12"), "“12” is not a time"),
-        (("revoke", "none"), "There is no ticket “none”"),
+        (("revoke", "none"), "There is no ticket or code “none”"),
     ):
         answer = edge("ticket", *words, "-c", file)
         assert answer.returncode == 2
