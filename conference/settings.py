@@ -1,4 +1,4 @@
-"""Settings of the meeting: the `meeting` block of the configuration. Unknown keys are refused."""
+"""Settings of the meeting, as the program that starts it gives them. Unknown keys are refused."""
 
 from __future__ import annotations
 
@@ -7,16 +7,14 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AwareDatetime, Field, field_validator, model_validator
+
+from conference.limits import Block, Limits, Srtp, VideoCodec, VideoSlots
 
 RoomName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,39}$")]
 
 
-class _Block(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Meeting(_Block):
+class Meeting(Block):
     """One planned meeting."""
 
     room: RoomName
@@ -48,30 +46,7 @@ class Meeting(_Block):
         return self.model_copy(update={"start": self.start + at * self.every}) if self.every else None
 
 
-class Limits(_Block):
-    """What a client, a room and the box may take; beyond it newcomers are turned away, not those inside."""
-
-    clients: Annotated[int, Field(ge=1, le=500)] = 60
-    """Clients of all rooms together."""
-    packets_per_second: Annotated[int, Field(ge=1000)] = 30_000
-    """Outgoing packets of all rooms; above it nobody new is admitted (at 66,000 one core is full)."""
-    client_kbit: Annotated[int, Field(ge=100)] = 1_500
-    """What one camera may send."""
-    screen_kbit: Annotated[int, Field(ge=100)] = 2_500
-    """What a shared screen may send."""
-    viewer_kbit: Annotated[int, Field(ge=100)] = 8_000
-    """What one viewer is sent at most."""
-    site_kbit: Annotated[int, Field(ge=100)] = 100_000
-    """What all viewers of one site are sent at most."""
-    room_kbit: Annotated[int, Field(ge=100)] = 400_000
-    """What all viewers of one room are sent at most."""
-    connections: Annotated[int, Field(ge=10)] = 300
-    """Open TCP connections."""
-    connections_per_address: Annotated[int, Field(ge=2)] = 80
-    """A browser opens up to seven, and a whole office may come from one address."""
-
-
-class Settings(_Block):
+class Settings(Block):
     """The `meeting` block."""
 
     listen: Annotated[str, Field(pattern=r"^\S+:\d{1,5}$")] = "0.0.0.0:8443"
@@ -95,11 +70,11 @@ class Settings(_Block):
     """Certificate and key in PEM; neither: a self-signed one is made and kept in the state folder."""
     addresses: tuple[str, ...] = ()
     """Own addresses told to browsers; empty: all of the box's, or the one listened on."""
-    video_slots: Annotated[int, Field(ge=1, le=12)] = 6
+    video_slots: VideoSlots = 6
     audio_slots: Annotated[int, Field(ge=1, le=4)] = 3
-    video_codecs: tuple[Literal["VP8", "H264"], ...] = ("VP8", "H264")
+    video_codecs: tuple[VideoCodec, ...] = ("VP8", "H264")
     """Best first."""
-    srtp: Literal["gcm", "cm"] = "gcm"
+    srtp: Srtp = "gcm"
     """Cipher offered first: `gcm` where the processor has AES instructions, `cm` on a Pi 4."""
     schedule: tuple[Meeting, ...] = ()
     limits: Limits = Limits()

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, get_args
 from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from conference.limits import Limits, Srtp, VideoCodec, VideoSlots
 from drivers.marked import fault
 from drivers.settings import File, Id, Part, Words, address, seconds, split_endpoint
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from edge_agent.config import Config
 
 HTTPS = {"https": 443}
-CODECS = ("VP8", "H264")
+CODECS: tuple[VideoCodec, ...] = get_args(VideoCodec)
 
 
 def _begins(value: object) -> datetime:
@@ -43,20 +44,6 @@ class Scheduled(Part):
         if self.every is not None and self.every < self.length:
             raise fault("meeting_overlaps", ("every", "length"))
         return self
-
-
-class Limits(Part):
-    """What a client, a site, a room and the box may take; beyond it newcomers are turned away, not those inside."""
-
-    clients: Annotated[int, Field(ge=1, le=500)] = 60
-    packets_per_second: Annotated[int, Field(ge=1000)] = 30_000
-    client_kbit: Annotated[int, Field(ge=100)] = 1_500
-    screen_kbit: Annotated[int, Field(ge=100)] = 2_500
-    viewer_kbit: Annotated[int, Field(ge=100)] = 8_000
-    site_kbit: Annotated[int, Field(ge=100)] = 100_000
-    room_kbit: Annotated[int, Field(ge=100)] = 400_000
-    connections: Annotated[int, Field(ge=10)] = 300
-    connections_per_address: Annotated[int, Field(ge=2)] = 80
 
 
 def _listen(value: str) -> str:
@@ -97,9 +84,9 @@ class Meeting(Part):
     control: File | None = None
     """Socket for the agent; None: in `state`."""
     schedule: tuple[Scheduled, ...] = ()
-    video_slots: Annotated[int, Field(ge=1, le=12)] = 6
+    video_slots: VideoSlots = 6
     video_codecs: Annotated[Words, AfterValidator(_known)] = CODECS
-    srtp: Literal["gcm", "cm"] = "gcm"
+    srtp: Srtp = "gcm"
     addresses: Words = ()
     limits: Limits = Limits()
     hub: Annotated[str, AfterValidator(lambda value: address(value, {"https": 443, "wss": 443}).geturl())] | None = None
@@ -144,7 +131,7 @@ def settings_of(config: Config, meeting: Meeting) -> Settings:
             "video_codecs": meeting.video_codecs,
             "srtp": meeting.srtp,
             "schedule": [_planned(config, meeting, one) for one in meeting.schedule],
-            "limits": meeting.limits.model_dump(),
+            "limits": meeting.limits,
         }
     )
 
