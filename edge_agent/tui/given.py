@@ -5,13 +5,21 @@ terminal's time nor its memory.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from edge_agent.text import LANGUAGES, texts
-from edge_agent.tui.picture import Line, MeetingPlace
+from edge_agent.tui.picture import Line, MeetingPlace, Slave, Way
 
+if TYPE_CHECKING:
+    from drivers.settings import Bus
+    from edge_agent.config import Config
+
+SPACES = {1: "co", 2: "di", 3: "hr", 4: "ir"}
+"""By function code."""
 STATE = Path("/var/lib/edge-agent")
 
 
@@ -22,6 +30,7 @@ class Given(msgspec.Struct, frozen=True):
     language: str = ""
     zone: str = "Asia/Ho_Chi_Minh"
     buses: tuple[Line, ...] = ()
+    ways: tuple[Way, ...] = ()
     meeting: MeetingPlace | None = None
     problems: dict[str, list[str]] = {}
     """By language, as `edge check` prints them."""
@@ -58,5 +67,24 @@ def read(file: Path) -> Given:
         return Given(problems={language: render(problems, texts(language)) for language in LANGUAGES})
     room = config.meeting
     meeting = MeetingPlace(room.room, room.listen, room.url or "") if room else None
-    buses = tuple(Line(bus.id, bus.where, bus.devices[0].unit) for bus in config.buses)
-    return Given(str(config.control), config.language, config.timezone, buses, meeting)
+    buses = tuple(Line(bus.id, bus.where, tuple(_slaves(config, bus))) for bus in config.buses)
+    return Given(str(config.control), config.language, config.timezone, buses, tuple(_ways(config)), meeting)
+
+
+def _ways(config: Config) -> Iterator[Way]:
+    """In the order of `edge net`; endpoints of Modbus TCP have no ladder of their own."""
+    for broker in config.mqtt:
+        yield Way(broker.id, broker.broker)
+    for sink in config.sinks:
+        yield Way(sink.id, sink.influxdb.url if sink.influxdb else sink.mqtt.broker if sink.mqtt else "")
+    for bus in config.buses:
+        if not bus.is_serial:
+            yield Way(bus.id, bus.where)
+
+
+def _slaves(config: Config, bus: Bus) -> Iterator[Slave]:
+    """A profile without points, an output's, has nothing to be tried."""
+    for device in bus.devices:
+        registers = config.used_profiles[device.profile].points(device.variant, device.alarm_points)
+        for first in registers[:1]:
+            yield Slave(device.id, device.unit, SPACES[first.fc], first.addr, first.words)

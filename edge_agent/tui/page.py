@@ -87,7 +87,7 @@ class Page(ScrollView, can_focus=True, inherit_bindings=False):
         wanted = range(self.cursor + step, len(self.rows) if step > 0 else -1, step)
         found = next((i for i in wanted if self.rows[i].key), None)
         if found is None or abs(found - self.cursor) > max(1, self.size.height) > 0 <= self.cursor:
-            self.scroll_to(y=self.scroll_offset.y + step, animate=False)
+            self.scroll_to(y=self.scroll_offset.y + step, animate=False, force=True)
         if found is not None:
             self.cursor = found
             self._follow()
@@ -95,16 +95,16 @@ class Page(ScrollView, can_focus=True, inherit_bindings=False):
 
     def turn(self, pages: int) -> None:
         """Scroll by whole pages."""
-        self.scroll_to(y=self.scroll_offset.y + pages * max(1, self.size.height - 1), animate=False)
+        self.scroll_to(y=self.scroll_offset.y + pages * max(1, self.size.height - 1), animate=False, force=True)
 
     def to_top(self) -> None:
         """A new place begins above."""
         self.cursor = -1
-        self.scroll_to(y=0, animate=False)
+        self.scroll_to(y=0, animate=False, force=True)
 
     def to_end(self) -> None:
         """The newest line, for the log."""
-        self.scroll_to(y=max(0, len(self.rows) - self.size.height), animate=False)
+        self.scroll_to(y=max(0, len(self.rows) - self.size.height), animate=False, force=True)
 
     def render_line(self, y: int) -> Strip:
         """One line of what is visible."""
@@ -132,9 +132,9 @@ class Page(ScrollView, can_focus=True, inherit_bindings=False):
         top, height = self.scroll_offset.y, max(1, self.size.height)
         first = 0 if not any(row.key for row in self.rows[: self.cursor]) else self.cursor
         if first < top:
-            self.scroll_to(y=first, animate=False)
+            self.scroll_to(y=first, animate=False, force=True)
         elif self.cursor >= top + height:
-            self.scroll_to(y=self.cursor - height + 1, animate=False)
+            self.scroll_to(y=self.cursor - height + 1, animate=False, force=True)
 
     def _visible(self) -> list[Strip]:
         return [self.render_line(y) for y in range(self.size.height)]

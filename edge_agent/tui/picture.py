@@ -57,13 +57,32 @@ class Away(msgspec.Struct, frozen=True):
     """Monotonic seconds."""
 
 
+class Slave(msgspec.Struct, frozen=True):
+    """A Modbus device of the configuration, and where its own map begins."""
+
+    id: str
+    unit: int
+    space: str
+    """hr, ir, co or di, as `edge modbus read` takes it."""
+    first: int
+    """0-based address of its first point."""
+    count: int
+    """Registers of that point, or bits."""
+
+
 class Line(msgspec.Struct, frozen=True):
     """A Modbus bus of the configuration."""
 
     id: str
     where: str
-    unit: int
-    """The first unit on it, as an example."""
+    slaves: tuple[Slave, ...]
+
+
+class Way(msgspec.Struct, frozen=True):
+    """Something that the box reaches by its network: a broker, a sink, a Modbus TCP endpoint."""
+
+    id: str
+    where: str
 
 
 class MeetingPlace(msgspec.Struct, frozen=True):
@@ -107,6 +126,7 @@ class Picture:
         self.problems: Sequence[str] = ()
         """What is wrong with the configuration file as this terminal reads it."""
         self.buses: Sequence[Line] = ()
+        self.ways: Sequence[Way] = ()
         self.meeting: MeetingPlace | None = None
         self.status: Known[Status] = Known("/status", lambda: Status)
         self.findings: Known[Findings] = Known("/findings", lambda: Findings)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import textwrap
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
 from edge_agent.show import MARKS, width
 
+NOTHING: Mapping[str, str] = {}
 PHONE = 72
 """Columns: on narrower terminals things stand below each other."""
 LEAST_NAME = 22
@@ -91,19 +92,20 @@ def paragraph(words: str, columns: int, indent: int = 0, style: str = "", key: s
     return [row(Span(line, style), key=key) for line in filled]
 
 
-def fields(pairs: Iterable[tuple[str, Piece]], columns: int) -> list[Row]:
-    """Names and values below each other; a value that is too long goes on below itself."""
+def fields(pairs: Iterable[tuple[str, Piece]], columns: int, keys: Mapping[str, str] = NOTHING) -> list[Row]:
+    """Names and values below each other; a value that is too long goes on below itself. `keys`: by names."""
     known = list(pairs)
     room = min(24, max((width(name) for name, _ in known), default=0)) + 2
     found: list[Row] = []
     for name, piece in known:
         span = piece if isinstance(piece, Span) else Span(piece)
+        key = keys.get(name, "")
         if columns < PHONE and width(span.text) > columns - room - 1:
-            found += [row(f" {name}"), *paragraph(span.text, columns - 1, 3, span.style)]
+            found += [row(f" {name}", key=key), *paragraph(span.text, columns - 1, 3, span.style)]
             continue
         lines = paragraph(span.text, columns - room - 1) or [row()]
         head = name if width(name) < room else name[: room - 2] + "…"
-        found.append(row(f" {head}{' ' * (room - width(head))}", Span(lines[0].plain, span.style)))
+        found.append(row(f" {head}{' ' * (room - width(head))}", Span(lines[0].plain, span.style), key=key))
         found += [row(" " * (room + 1), Span(line.plain, span.style)) for line in lines[1:]]
     return found
 

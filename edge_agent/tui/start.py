@@ -50,7 +50,7 @@ def _name(wished: str | None) -> str:
 def _picture(given: Given, file: Path, text: Text) -> Picture:
     """Nothing asked yet."""
     picture = Picture(Path(given.control), file)
-    picture.buses, picture.meeting = given.buses, given.meeting
+    picture.buses, picture.ways, picture.meeting = given.buses, given.ways, given.meeting
     picture.problems = given.problems.get(text.language, [])
     picture.language = text.language
     return picture

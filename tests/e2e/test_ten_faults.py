@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import socket
 import subprocess
@@ -17,10 +18,12 @@ import pytest
 from edge_agent.client import ask
 from edge_agent.demo_servers import free_port, wait_until
 from edge_agent.findings import Finding, Findings
+from edge_agent.text import texts
 from tests.e2e.box import Agent
 
 HEAD = "site: cl-02\nname: Phường Sao Đỏ\nlanguage: vi\nstate: ./state\nbox: {every: 1s}\n"
 DEVICE = "devices: [{id: power-1, profile: eastron-sdm630, unit: 1, every: 1s}]"
+TEXT = texts("vi", strict=True)
 PATIENCE = 40.0
 """Seconds for what has no limit of its own."""
 PERIOD = 1.0
@@ -41,6 +44,22 @@ FIRST = {
     "meeting_down": "Xem dịch vụ: systemctl status edge-meet",
 }
 """The first thing to try, by the finding."""
+DOCTOR, READ = "line line-1", "read line-1 1 ir 0 2 --all-types"
+LEADS = {
+    "endpoint_unreachable": (TEXT("tui.network.begin"), "line-1"),
+    "gateway_silent": (TEXT("tui.modbus.gaps"), DOCTOR),
+    "device_behind_gateway": (TEXT("tui.modbus.gaps"), READ),
+    "device_no_register": (TEXT("tui.modbus.gaps"), READ),
+    "device_refuses": (TEXT("tui.modbus.gaps"), READ),
+    "port_missing": (TEXT("tui.modbus.gaps"), DOCTOR),
+    "port_refused": (TEXT("tui.modbus.gaps"), DOCTOR),
+    "sink_unreachable": (TEXT("tui.uplink.journal"), "centre"),
+    "sink_sign_in_page": (TEXT("tui.network.begin"), "centre"),
+    "sink_secret_missing": (TEXT("tui.box.program"), TEXT("tui.box.file")),
+    "broker_unreachable": (TEXT("tui.network.begin"), "field"),
+    "meeting_down": (TEXT("tui.meeting.silent"), ""),
+}
+"""What stands on the screen that Enter leads to, and in the selected row there, by the finding."""
 
 Serves = Callable[[socket.socket], None]
 
@@ -135,6 +154,13 @@ class Screen:
         done = subprocess.run([*self._tmux, "capture-pane", "-p"], capture_output=True, text=True, check=True)
         return " ".join(done.stdout.split())
 
+    def selected(self) -> str:
+        """The rows that stand in reverse."""
+        words = [*self._tmux, "capture-pane", "-p", "-e"]
+        shown = subprocess.run(words, capture_output=True, text=True, check=True).stdout
+        rows = [line for line in shown.splitlines() if re.search(r"\x1b\[(?:[0-9]+;)*7[;m]", line)]
+        return " ".join(re.sub(r"\x1b\[[0-9;]*m", "", line) for line in rows)
+
     def press(self, key: str) -> None:
         """A key."""
         subprocess.run([*self._tmux, "send-keys", key], check=True)
@@ -147,7 +173,8 @@ class Screen:
 @pytest.mark.faults
 @pytest.mark.parametrize("keys", FAULTS)
 def test_fault_is_named_with_the_first_thing_to_try(keys: str, tmp_path: Path) -> None:
-    """The overview says what is wrong and what to try first, and Enter leads to the screen that shows more."""
+    """The overview says what is wrong and what to try first, and Enter leads to the screen that shows more,
+    with the row for it selected: a device's own registers, its line, its server."""
     if not shutil.which("tmux"):
         pytest.skip("tmux")
     with ExitStack() as stack:
@@ -167,7 +194,9 @@ def test_fault_is_named_with_the_first_thing_to_try(keys: str, tmp_path: Path) -
         assert took <= 2 * PERIOD + SHOWING
         screen.press("Down")
         screen.press("Enter")
-        assert wait_until(lambda: _start(finding.steps[0]) not in screen.shown(), PATIENCE), screen.shown()
+        words, selected = LEADS[finding.key]
+        assert wait_until(lambda: _start(words) in screen.shown(), PATIENCE), screen.shown()
+        assert wait_until(lambda: selected in screen.selected(), PATIENCE), (screen.shown(), screen.selected())
 
 
 def _start(words: str) -> str:

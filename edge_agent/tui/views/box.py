@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from edge_agent.findings import Finding
 from edge_agent.tui.picture import Picture
 from edge_agent.tui.rows import Piece, Row, Span, fields, paragraph, row, stated
 from edge_agent.tui.views.frame import Frame, away, title, unknown
@@ -18,6 +19,8 @@ HOT, WARM = 80.0, 70.0
 LITTLE = 15.0
 """Percent of the disk that should be free."""
 MOST_AUDIT = 10
+PARTS = ("clock", "power", "heat", "storage", "memory")
+"""Kinds of findings that have a line here."""
 
 Pairs = list[tuple[str, Piece]]
 
@@ -33,12 +36,21 @@ def rows(picture: Picture, frame: Frame) -> list[Row]:
     else:
         found += [
             title(frame.text("tui.box.self"), frame.columns),
-            *fields([*_machine(box, frame), *_services(box, frame)], frame.columns),
+            *fields([*_machine(box, frame), *_services(box, frame)], frame.columns, _keys(frame)),
         ]
     config, now = _config(picture, frame), picture.config.value
     if now is not None and now.candidate is not None:  # what is being done now comes first
         return [*config, row(), *found, row(), *_program(picture, frame), *_changes(picture, frame)]
     return [*found, row(), *_program(picture, frame), row(), *config, *_changes(picture, frame)]
+
+
+def item(finding: Finding) -> str:
+    """The line for a finding: its own part of the machine, else the file that is to be corrected."""
+    return finding.of if finding.of in PARTS else "storage" if finding.of == "journal" else "file"
+
+
+def _keys(frame: Frame) -> dict[str, str]:
+    return {frame.text(f"tui.box.{part}"): part for part in (*PARTS, "file")}
 
 
 def _machine(box: BoxNow, frame: Frame) -> Pairs:
@@ -107,7 +119,7 @@ def _program(picture: Picture, frame: Frame) -> list[Row]:
         site = f"{status.site} {status.name}".strip()
         head: Pairs = [(text("tui.box.site"), site), (text("tui.box.version"), status.version)]
         pairs = [*head, (text("tui.box.up"), text.duration(status.uptime_s)), *pairs]
-    return [title(text("tui.box.program"), frame.columns), *fields(pairs, frame.columns)]
+    return [title(text("tui.box.program"), frame.columns), *fields(pairs, frame.columns, _keys(frame))]
 
 
 def _config(picture: Picture, frame: Frame) -> list[Row]:

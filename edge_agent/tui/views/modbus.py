@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from edge_agent.tui.picture import Picture
-from edge_agent.tui.rows import Place, Row, Span, paragraph, row
+from edge_agent.findings import Finding
+from edge_agent.show import width
+from edge_agent.tui.picture import Line, Picture, Slave
+from edge_agent.tui.rows import Place, Row, Span, paragraph, row, shortened
 from edge_agent.tui.views.frame import Frame, away, title, told
 
 TOOLS = ("read", "watch", "scan", "line", "plan")
 """What may be typed here; writing needs its own command and its questions."""
-EXAMPLES = {
-    "read": "{bus} {unit} hr 0 2 --all-types",
-    "watch": "{bus}",
-    "scan": "{bus}",
-    "line": "{bus}",
-    "plan": "{bus}",
-}
+FOR = {"bus": "line", "points": "plan"}
+"""The tool that says more of a finding about a whole bus, or about points that come too late."""
 
 
 def rows(picture: Picture, frame: Frame) -> list[Row]:
@@ -27,16 +24,32 @@ def rows(picture: Picture, frame: Frame) -> list[Row]:
         return found + paragraph(frame.text("tui.modbus.none", file=str(picture.file)), frame.columns - 1, 1)
     for bus in picture.buses:
         found.append(title(f"{bus.id}  {bus.where}", frame.columns))
-        for tool in TOOLS:
-            words = f"{tool} {EXAMPLES[tool].format(bus=bus.id, unit=bus.unit)}"
-            found += _tool(frame, tool, words)
+        tools = [(_read(bus, slave), frame.text("tui.modbus.read", device=slave.id)) for slave in bus.slaves]
+        tools += [(f"{tool} {bus.id}", frame.text(f"tui.modbus.{tool}")) for tool in TOOLS[1:]]
+        room = max(width(words) for words, _ in tools)
+        found += [each for words, does in tools for each in _tool(frame, words, does, room)]
     return found + paragraph(frame.text("tui.modbus.gaps"), frame.columns - 1, 1, "dim")
 
 
-def _tool(frame: Frame, tool: str, words: str) -> list[Row]:
+def item(picture: Picture, finding: Finding) -> str:
+    """The row for a finding: a device's own first register, else the tool that looks at its whole bus."""
+    bus = next((each for each in picture.buses if each.id in (finding.bus, finding.item)), None)
+    if bus is None:
+        return finding.item
+    slave = next((each for each in bus.slaves if each.id == finding.item), None)
+    if slave is not None and finding.of == "device":
+        return _read(bus, slave)
+    return f"{FOR.get(finding.of, 'line')} {bus.id}"
+
+
+def _read(bus: Line, slave: Slave) -> str:
+    return f"read {bus.id} {slave.unit} {slave.space} {slave.first} {slave.count} --all-types"
+
+
+def _tool(frame: Frame, words: str, does: str, room: int) -> list[Row]:
     """The words to run, and in words what they do."""
-    does = frame.text(f"tui.modbus.{tool}")
     leads = Place("modbus", words)
     if frame.narrow:
         return [row(f" {words}", key=words, leads=leads), *paragraph(does, frame.columns - 1, 3, "dim")]
-    return [row(f" {words:<34} ", Span(does, "dim"), key=words, leads=leads)]
+    does = shortened(does, frame.columns - room - 3)
+    return [row(f" {words:<{room}}  ", Span(does, "dim"), key=words, leads=leads)]

@@ -10,6 +10,7 @@ from edge_agent.findings import Finding
 from edge_agent.status import Status
 from edge_agent.tui.picture import Picture
 from edge_agent.tui.rows import STATE_MARKS, STATE_STYLES, Place, Row, Span, paragraph, row, stated
+from edge_agent.tui.views import box, modbus
 from edge_agent.tui.views.frame import Frame, away, clock, title, unknown
 
 if TYPE_CHECKING:
@@ -81,13 +82,13 @@ def _problems(picture: Picture, frame: Frame, status: Status) -> list[Row]:
     found: list[Row] = []
     for i, finding in enumerate(picture.findings.value.findings):
         if frame.fits(finding.sentence):
-            found += _finding(finding, frame, whole=i < WHOLE)
+            found += _finding(finding, picture, frame, whole=i < WHOLE)
     return found
 
 
-def _finding(finding: Finding, frame: Frame, *, whole: bool) -> list[Row]:
+def _finding(finding: Finding, picture: Picture, frame: Frame, *, whole: bool) -> list[Row]:
     text = frame.text
-    item = finding.bus or finding.item if finding.screen == "modbus" else finding.item
+    item = _item(picture, finding)
     ago = max(0.0, frame.wall.timestamp() - finding.since)
     since = text("tui.overview.since", time=clock(frame, ago), ago=ago) if ago >= FRESH else ""
     key = f"{finding.key}/{finding.subject}"
@@ -100,6 +101,13 @@ def _finding(finding: Finding, frame: Frame, *, whole: bool) -> list[Row]:
         found.append(row(Span(f"   {lead} ", "strong"), lines[0].plain))
         found += [row(" " * (len(lead) + 7), line.plain) for line in lines[1:]]
     return found
+
+
+def _item(picture: Picture, finding: Finding) -> str:
+    """What to select on its screen."""
+    if finding.screen == "modbus":
+        return modbus.item(picture, finding)
+    return box.item(finding) if finding.screen == "box" else finding.item
 
 
 def _first_steps(picture: Picture, frame: Frame) -> list[Row]:
@@ -183,18 +191,18 @@ def _last_change(picture: Picture, frame: Frame) -> list[Row]:
 
 def _machine(picture: Picture, frame: Frame) -> list[Part]:
     """Clock, storage, supply and heat, once the machine has been looked at."""
-    box: BoxNow | None = picture.box.value
-    if box is None:
+    now: BoxNow | None = picture.box.value
+    if now is None:
         return []
     text, place = frame.text, Place("box")
-    power, storage = box.power, box.storage
+    power, storage = now.power, now.storage
     weak = power.low_now or power.throttled_now
-    heat = "" if box.celsius is None else f"{text.number(box.celsius, 0)} °C"
-    synced = "good" if box.clock.synced else "uncertain"
-    up = text("tui.overview.up", ago=box.up_s)
+    heat = "" if now.celsius is None else f"{text.number(now.celsius, 0)} °C"
+    synced = "good" if now.clock.synced else "uncertain"
+    up = text("tui.overview.up", ago=now.up_s)
     free = text("tui.overview.free", free=float(storage.free_bytes), pct=storage.free_pct)
     return [
-        Part(text("tui.box.clock"), synced, box.clock.source, place),
+        Part(text("tui.box.clock"), synced, now.clock.source, place),
         Part(text("tui.box.storage"), "bad" if storage.read_only else "good", free, place),
         Part(text("tui.overview.power"), "bad" if weak else "good", ", ".join(filter(None, (heat, up))), place),
     ]

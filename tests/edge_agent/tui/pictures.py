@@ -16,7 +16,7 @@ from edge_agent.maintain import Done, Maintenance
 from edge_agent.meeting_now import MeetingNow, RoomNow
 from edge_agent.status import JournalStat, JournalStatus, SinkCursor, SinkStatus, Status
 from edge_agent.trial_now import ConfigNow
-from edge_agent.tui.picture import Away, Line, MeetingPlace, Picture
+from edge_agent.tui.picture import Away, Line, MeetingPlace, Picture, Slave, Way
 from edge_agent.tui.shell import Moment
 from edge_agent.uplink import Uplink
 
@@ -70,7 +70,9 @@ def _good(found: Picture) -> None:
     found.meeting_now.take(MeetingNow("live", "", "https://hop.chi-minh.example", [_room()]), NOW - 0.4)
     members = [("members", 4.0, "1"), ("sending", 3.0, "1"), ("rtt_ms", 18.0, "ms")]
     points += [_point(f"meeting.meeting.{name}", value, unit, source="meeting") for name, value, unit in members]
-    found.buses = (Line("line-1", "/dev/ttyUSB0", 5),)
+    slaves = (Slave("water-1", 4, "hr", 0, 2), Slave("met-1", 5, "ir", 1, 1))
+    found.buses = (Line("line-1", "/dev/ttyUSB0", slaves),)
+    found.ways = (Way("field", "mqtt://10.0.0.2:1883"), Way("centre", "http://10.0.0.5:8086"))
 
 
 def _room() -> RoomNow:

@@ -15,8 +15,10 @@ from edge_agent import delivery
 from edge_agent.text import LANGUAGES, texts
 from edge_agent.tui import start
 from edge_agent.tui.app import Terminal
+from edge_agent.tui.given import read
 from edge_agent.tui.page import Painter
 from edge_agent.tui.rows import STATE_MARKS, STATE_STYLES, Place, Row
+from edge_agent.tui.views import modbus
 from edge_agent.tui.views.frame import Frame
 from edge_agent.tui.views.screens import header, of
 from tests.edge_agent.tui.pictures import Frozen, picture
@@ -72,6 +74,62 @@ def test_enter_goes_to_what_is_selected() -> None:
         assert "temp_c" not in text_of(terminal)
 
     walk("ok", steps)
+
+
+def test_finding_about_a_device_leads_to_its_own_registers() -> None:
+    """Not to the first device of the bus: unit, function and first address of the one that does not answer."""
+
+    async def steps(terminal: Terminal, pilot: Pilot[None]) -> None:
+        await pilot.press("down", "down", "enter")
+        await pilot.pause()
+        row = terminal._page.selected
+        assert terminal._place.screen == "modbus"
+        assert row is not None
+        assert row.key == "read line-1 5 ir 1 1 --all-types"
+
+    walk("fault", steps)
+
+
+def test_selected_row_is_scrolled_into_sight() -> None:
+    """Enter on a finding shows the row for it, also on a page that is longer than the terminal."""
+
+    async def steps(terminal: Terminal, pilot: Pilot[None]) -> None:
+        known = terminal._picture.findings.value
+        assert known is not None
+        finding = msgspec.structs.replace(known.findings[0], screen="box", of="settings")
+        terminal._picture.findings.value = msgspec.structs.replace(known, findings=[finding])
+        terminal.draw()
+        await pilot.press("down", "enter")
+        await pilot.pause()
+        assert terminal._page.selected is not None
+        assert terminal._page.selected.key == "file"
+        assert "/etc/edge-agent/agent.yaml" in text_of(terminal)
+
+    walk("fault", steps, (80, 18))
+
+
+@pytest.mark.parametrize(("of", "words"), [("bus", "line line-1"), ("points", "plan line-1")])
+def test_finding_about_a_whole_bus_leads_to_the_tool_for_it(of: str, words: str) -> None:
+    """The line doctor where the line is at fault, the plan where it has too much to do."""
+    known = picture("fault")
+    assert known.findings.value is not None
+    finding = known.findings.value.findings[1]
+    subject = "met-1" if of == "points" else "line-1"
+    finding = msgspec.structs.replace(finding, of=of, item=subject, subject=subject, bus="line-1")
+    assert modbus.item(known, finding) == words
+
+
+def test_device_of_the_bench_is_asked_where_its_own_map_begins(tmp_path: Path) -> None:
+    """An XY-MD02 has input registers from 1 on, an energy meter floats from 0: each is offered its own."""
+    file = tmp_path / "agent.yaml"
+    devices = (
+        "{id: met-1, profile: xy-md02, unit: 9, every: 5s}, {id: power-1, profile: eastron-sdm630, unit: 1, every: 5s}"
+    )
+    bus = f'{{id: line-1, tcp: "127.0.0.1:1", devices: [{devices}]}}'
+    file.write_text(f"site: cl-02\nstate: ./state\nbuses: [{bus}]\n", encoding="utf-8")
+    met, power = read(file).buses[0].slaves
+    assert (met.id, met.unit, met.space, met.first, met.count) == ("met-1", 9, "ir", 1, 1)
+    assert (power.unit, power.space, power.first, power.count) == (1, "ir", 0, 2)
 
 
 def test_visitor_in_a_browser_starts_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
