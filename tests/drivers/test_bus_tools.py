@@ -7,6 +7,7 @@ import os
 import termios
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
+from typing import Any
 
 import pytest
 
@@ -156,6 +157,56 @@ def at_speed(end: int, speeds: dict[int, int]) -> Lie:
         return honest(slave, ask) if speeds.get(ask.unit) == speed else []
 
     return lie
+
+
+class Port:
+    """What the kernel was told of the port. A pty takes no parity, so that alone is kept here and not passed on."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.framing, self._parity = "", 0
+        self._set, self._get = termios.tcsetattr, termios.tcgetattr
+        monkeypatch.setattr(termios, "tcsetattr", self._keep)
+        monkeypatch.setattr(termios, "tcgetattr", self._kept)
+
+    def _kept(self, fd: int) -> list[Any]:
+        attributes = self._get(fd)
+        return [*attributes[:2], attributes[2] | self._parity, *attributes[3:]]
+
+    def _keep(self, fd: int, when: int, attributes: list[Any]) -> None:
+        flags = attributes[2]
+        self._parity = flags & (termios.PARENB | termios.PARODD)
+        parity = "N" if not flags & termios.PARENB else "O" if flags & termios.PARODD else "E"
+        bits = {termios.CS7: 7, termios.CS8: 8}[flags & termios.CSIZE]
+        self.framing = f"{bits}{parity}{2 if flags & termios.CSTOPB else 1}"
+        self._set(fd, when, [*attributes[:2], flags & ~self._parity, *attributes[3:]])
+
+
+@pytest.mark.parametrize("framing", ["8E1", "8O1", "8N2", "8N1"])
+def test_scan_finds_the_framing_of_a_device(run: Run, monkeypatch: pytest.MonkeyPatch, framing: str) -> None:
+    """Each framing is set on the port for its requests, and a device is found at the one that it has."""
+
+    async def main() -> None:
+        slave, seen = Slave(rtu=True), set[tuple[int, str]]()
+        with slave.on_a_pty() as pty:
+            port = Port(monkeypatch)
+
+            def own_framing(slave: Slave, ask: Ask) -> Chunks:
+                seen.add((ask.unit, port.framing))
+                return honest(slave, ask) if port.framing == {1: "8N1", KNOWN: framing}[ask.unit] else []
+
+            slave.always = own_framing
+            told = bus(pty, device(1, every=0.05))
+            wanted = scan.Wanted(units=(KNOWN,), framings=("8N1", "8E1", "8O1", "8N2"), wait=0.03, models=False)
+            async with running(told) as driver:
+                found, end = await scanned(driver, told, wanted)
+                assert (await look(driver, Request(1, 3, 0, 2), 0.5)).outcome == "ok"
+                assert driver.devices["d1"].timeout == 0
+        assert [each.line for each in found] == [f"115200 {framing}"]
+        assert {each for unit, each in seen if unit == KNOWN} == set(wanted.framings)
+        assert {each for unit, each in seen if unit == 1} == {"8N1"}
+        assert end.refused == ()
+
+    run(main())
 
 
 def test_slow_device_is_overheard(run: Run) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import termios
 from collections.abc import Callable
 from typing import Any
 
@@ -133,6 +135,39 @@ def test_device_that_takes_no_new_value(run: Run) -> None:
             async with running(told) as driver:
                 done = await Writer(driver, told, 1, setting(addr=5)).write(4)
         assert (done.done, done.after, done.outcome, done.code) == (False, 3, "exception", 4)
+
+    run(main())
+
+
+@pytest.mark.parametrize("takes", [True, False], ids=["changes at once", "only after a restart"])
+def test_speed_is_read_back_at_the_new_speed(run: Run, takes: bool) -> None:
+    """A device that changes at once is asked where it then is, else where it was; the polls keep the line's speed."""
+
+    async def main() -> None:
+        slave, speeds = Writable(1, 7), {1: termios.B115200, 7: termios.B115200}
+        slave.held[7, 20] = 3
+        with slave.on_a_pty() as port:
+            end = os.open(port, os.O_RDWR | os.O_NOCTTY)
+
+            def own_speed(slave: Slave, ask: Ask) -> Chunks:
+                if termios.tcgetattr(end)[5] != speeds[ask.unit]:
+                    return []
+                chunks = _serve(slave, ask)
+                if ask.fc == 6 and takes:
+                    speeds[ask.unit] = {2: termios.B9600, 3: termios.B19200}[ask.number]
+                return chunks
+
+            slave.always, slave.moves = own_speed, False
+            told = bus(port, device(1, every=0.1), timeout=0.2)
+            async with running(told) as driver:
+                done = await Writer(driver, told, 7, BAUD).write(2)
+                await asyncio.sleep(0.3)
+                assert driver.devices["d1"].timeout == 0
+                assert driver.devices["d1"].ok > 2
+            os.close(end)
+        assert (done.done, done.after, done.answers_at) == (True, 2, 7)
+        assert slave.written == [(7, 20, 2)]
+        assert speeds[7] == (termios.B9600 if takes else termios.B115200)
 
     run(main())
 

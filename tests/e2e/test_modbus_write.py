@@ -145,6 +145,21 @@ def test_what_is_not_written(box: Box, words: tuple[str, ...], said: str) -> Non
     assert box.slave.written == []
 
 
+def test_device_that_is_not_configured(box: Box) -> None:
+    """With its profile named it is listed and written like any other, by that profile's rules, and polling goes on."""
+    box.slave.units.append(9)
+    box.slave.held[9, 5] = 100
+    listed = box.edge("line-1", "9", "--profile", "probe")
+    assert "mast height" in listed.stdout
+    done = box.edge("line-1", "9", "height", "4.87", "--profile", "probe", "--confirm", "4.87")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Written and read back: height of unit 9: 1 -> 4.87." in done.stdout
+    assert box.edge("line-1", "9", "height", "41", "--profile", "probe", "--confirm", "41").returncode == 2
+    assert box.edge("line-1", "9", "height", "4", "--profile", "nobody", "--confirm", "4").returncode == 2
+    assert box.slave.written == [(9, 5, 487)]
+    assert box.audit()[-1].about == "line-1 unit 9 height = 4.87"
+
+
 def test_choice_by_its_meaning(box: Box) -> None:
     """A choice is named and confirmed by what it means, and its number is what is written."""
     done = box.edge("line-1", "1", "baud", "115200", "--confirm", "115200")
