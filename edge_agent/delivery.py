@@ -16,7 +16,8 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from edge_agent.journal import LIVE_AGE, Journal, Settled
+from edge_agent.journal import Journal, Settled
+from edge_agent.outgoing import LIVE_AGE
 from edge_agent.rows import Row
 from edge_agent.sinks import Life, Sink, SinkDown, TooLarge
 

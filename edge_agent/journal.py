@@ -19,12 +19,14 @@ from typing import Any, TypeVar
 import msgspec
 
 from drivers.reading import Readings
-from edge_agent.cursor import Cursor, lane, live_lane
-from edge_agent.ledger import HOUR_MS, Side, SinkState, pack_state
+from edge_agent.housekeeping import keep_house
+from edge_agent.ledger import Side, pack_state
+from edge_agent.outgoing import Outgoing, states_of
 from edge_agent.recovery import RETRY, Recovery
 from edge_agent.rows import Group, Held, Quarantined, Row, Stat
 from edge_agent.schema import Unreachable
 from edge_agent.store import Store
+from edge_agent.waits import set_within, soon
 from edge_agent.wear import Wear
 
 log = logging.getLogger("edge.journal")
@@ -39,14 +41,8 @@ MOST_PENDING = 200_000
 Half an hour of a large ward, while the card takes nothing."""
 MOST_PENDING_BYTES = 48 << 20
 """The same in bytes, for readings that are long texts."""
-LIVE_AGE = 60.0
-"""After an outage the readings of this many seconds go first."""
 IDLE = 5.0
 """Seconds between signs of life while nothing comes in."""
-STAT_PATIENCE = 1.0
-"""Seconds that `stat` waits for the disk."""
-HOUSEKEEPING = 30.0
-"""Seconds between rounds of folding the ledger and deleting old history."""
 WRITE_BUDGET = 4 << 30
 """Bytes a day that a small card bears for some years."""
 DAY_MS = 86_400_000
@@ -78,15 +74,12 @@ class Journal:
         self.wear = Wear(write_budget)
         self.recovery = Recovery(self)
         self._window = window
-        self._keep_ms = int(keep_days * DAY_MS)
+        self.keep_ms = int(keep_days * DAY_MS)
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="journal")
         self._pending = Group()
         self._dones: list[Callable[[], None]] = []
         self._dirty: set[str] = set()
-        self._sent: dict[str, Cursor] = {}
-        """Of sinks whose word is not yet final: settled, and what they have taken beyond."""
-        self._backlog_next: set[str] = set()
-        """Sinks whose live lane was served last."""
+        self._out = Outgoing(self)
         self._lock = asyncio.Lock()
         """One commit at a time: a second one must not overtake the first and acknowledge what is not on disk."""
         self._under_way: set[asyncio.Task[Any]] = set()
@@ -95,7 +88,7 @@ class Journal:
         self._room = asyncio.Event()
         self._room.set()
         self._grown = asyncio.Condition()
-        self.states = _states(store, sinks)
+        self.states = states_of(store, sinks)
         self._dirty.update(self.states)
         self.error = None if store.missing is None else str(store.missing)
         """What the last commit failed with; None: it worked."""
@@ -142,7 +135,7 @@ class Journal:
     async def run(self) -> None:
         """Commit for ever. Cancelling ends it between two commits; `close` commits what is left."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._keep_house(), name="journal-housekeeping")
+            group.create_task(keep_house(self), name="journal-housekeeping")
             group.create_task(self.recovery.bring_back(), name="journal-salvage")
             while True:
                 await self._due()
@@ -158,7 +151,7 @@ class Journal:
         try:
             if not await self._commit() and not await self._commit():
                 log.error("journal closed with readings not on disk readings=%d", self._pending.points)
-            await self._call(self._store.close)
+            await self.call(self._store.close)
         except sqlite3.Error as error:
             log.error("journal closed badly error=%s", error)
         finally:
@@ -166,9 +159,9 @@ class Journal:
 
     async def _due(self) -> None:
         """Wait until something is to be committed and its window is over."""
-        while not await _set_within(self._wake, IDLE):
+        while not await set_within(self._wake, IDLE):
             self.progress = time.monotonic()
-        if await _set_within(self._urgent, self.window) and self._pending.points < GROUP_READINGS:
+        if await set_within(self._urgent, self.window) and self._pending.points < GROUP_READINGS:
             await asyncio.sleep(self.wear.window)
 
     async def _commit(self) -> bool:
@@ -188,10 +181,10 @@ class Journal:
             group.states = {name: pack_state(self.states[name]) for name in dirty}
             began = time.monotonic()
             try:
-                await self._call(self._store.commit, group)
+                await self.call(self._store.commit, group)
             except sqlite3.Error as error:
                 self._take_back(group, dones, dirty)
-                await self._recover(error)
+                await self.recovery.commit_failed(error)
                 return False
             except BaseException:
                 self._take_back(group, dones, dirty)
@@ -223,48 +216,6 @@ class Journal:
         self._wake.set()
         self._urgent.set()
 
-    async def _recover(self, error: sqlite3.Error) -> None:
-        """A full file gets room, a damaged one is replaced; any other error gets a new handle."""
-        self.progress = time.monotonic()
-        # An error of the handle itself (closed, because opening it failed) has no code.
-        full = getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
-        if full and self.error is None and await self.recovery.made_room():
-            return
-        if self.error is None:
-            self.failing_since = time.time()
-            log.error("journal failing error=%s", error)
-        self.error = str(error)
-        try:
-            await self.recovery.after(error, full=full)
-        except (sqlite3.Error, OSError) as again:
-            self.error = str(again)
-
-    async def _keep_house(self) -> None:
-        """Fold the ledger, delete what is too old, look at what was written."""
-        self.wear.note()
-        while True:
-            await asyncio.sleep(HOUSEKEEPING)
-            self.wear.note()
-            oldest, opened = _now_ms() - self._keep_ms, self._store.openings
-            try:
-                if self.clock_doubtful:
-                    continue
-                await self._call(self._store.count_unsaved)
-                while await self._call(self._store.fold):
-                    await asyncio.sleep(0)
-                while await self._call(self._store.trim, oldest, tuple(self.states)):
-                    await asyncio.sleep(0)
-                await self._call(self._store.forget, oldest // HOUR_MS)
-            except sqlite3.Error as error:
-                await self.recovery.mend(error, opened)
-
-    async def begin(self) -> None:
-        """Open the file that was `missing`: what it knows of the sinks counts. Raises sqlite3.Error, OSError."""
-        takes = {name: state.only for name, state in self.states.items()}
-        self.states = await self._call(_open_late, self._store, takes)
-        self.undated = self._store.undated.after
-        self.moved()
-
     def moved(self) -> None:
         """The file is another one, or other rows are in it: every sink's state is to be saved again."""
         self.top = self._store.last_id
@@ -274,96 +225,33 @@ class Journal:
     # --- out ----------------------------------------------------------------------------------------------------------
 
     async def take(self, sink: str, most_readings: int, most_bytes: int, *, only_live: bool = False) -> list[Row]:
-        """The rows that `sink` should send next; waits until there are some. `only_live`: those of the last minute.
-
-        While much waits, the newest rows go first and the oldest beside them in turn: see `lane`.
-        """
-        while True:
-            opened = self._store.openings
-            try:
-                after, upto = await self._lane(sink, most_readings, only_live=only_live)
-                rows = await self._call(self._store.rows, after, upto, most_readings, most_bytes)
-                if not rows and after < upto and not await self._call(self._store.is_really_gone, after, upto):
-                    raise Unreachable("rows out of reach")
-            except (sqlite3.Error, OSError) as error:
-                await self.recovery.mend(error, opened)
-                continue
-            if opened != self._store.openings:
-                continue  # the rows were asked of another file
-            if rows:
-                return rows
-            if after < upto:
-                self._settle_hole(sink, after, upto)
-                continue
-            async with self._grown:
-                if self.sendable <= upto:
-                    await self._grown.wait()
-
-    async def _lane(self, sink: str, most_readings: int, *, only_live: bool) -> tuple[int, int]:
-        cursor, top = self._reached(sink), self.sendable
-        fresh, gaps = top, cursor.gaps(top)
-        if gaps and gaps[-1][1] == top and (only_live or top - gaps[-1][0] > min(most_readings, GROUP_READINGS)):
-            fresh = await self._call(self._store.newest, _now_ms() - int(LIVE_AGE * 1000))
-        if only_live:
-            return live_lane(cursor, top, min(fresh, top))
-        chosen = lane(cursor, top, min(fresh, top), backlog=sink in self._backlog_next)
-        if chosen[1] == top and chosen[0] > cursor.low:
-            self._backlog_next.add(sink)
-        else:
-            self._backlog_next.discard(sink)
-        return chosen
-
-    def _reached(self, sink: str) -> Cursor:
-        """What needs no sending: settled, or sent and not yet confirmed, or still being brought back."""
-        return self._above_floor(self._sent.get(sink) or self.states[sink].cursor)
-
-    def _above_floor(self, cursor: Cursor) -> Cursor:
-        """Without the rows of a damaged file that are still being brought back."""
-        if not (floor := self._store.floor):
-            return cursor
-        visible = Cursor(cursor.low, list(cursor.ranges))
-        visible.settle(0, floor)
-        return visible
+        """The rows that `sink` should send next; waits until there are some. `only_live`: those of the last minute."""
+        return await self._out.take(sink, most_readings, most_bytes, only_live=only_live)
 
     def sent(self, sink: str, rows: Sequence[Row]) -> None:
         """Rows that `sink` has taken but may still lose: not settled, and not to be sent again for now."""
-        if self.recovery.is_stale(rows):
-            return
-        cursor = self._sent.get(sink)
-        if cursor is None:
-            known = self.states[sink].cursor
-            cursor = self._sent[sink] = Cursor(known.low, list(known.ranges))
-        for row in rows:
-            cursor.settle(row.after, row.id)
+        self._out.sent(sink, rows)
 
     def unsend(self, sink: str) -> None:
         """What was sent and is not settled is to be sent again."""
-        self._sent.pop(sink, None)
-
-    def _settle_hole(self, sink: str, after: int, upto: int) -> None:
-        """Rows that are no longer there (given up, or deleted before this sink existed) need no sending."""
-        self.states[sink].cursor.settle(after, upto)
-        if sink in self._sent:
-            self._sent[sink].settle(after, upto)
-        self._touch(sink)
+        self._out.unsend(sink)
 
     def settle(self, sink: str, rows: Sequence[Row], settled: Settled) -> None:
         """Record that `sink` is done with `rows`; saved with the next commit."""
-        if self.recovery.is_stale(rows):
-            self.unsend(sink)
-            return  # they were thinned meanwhile, and counted as such: what is left of them goes out again
-        state = self.states[sink]
-        for row in rows:
-            state.cursor.settle(row.after, row.id)
-        state.delivered += settled.delivered
-        state.excluded += settled.excluded
-        state.quarantined += len(settled.held)
-        if settled.held:
-            state.words = settled.held[-1].words
-        self._pending.held.extend(settled.held)
-        self._touch(sink)
+        self._out.settle(sink, rows, settled)
 
-    def _touch(self, sink: str) -> None:
+    def keep_refused(self, held: Iterable[Held]) -> None:
+        """Refused readings, to be saved with the next commit."""
+        self._pending.held.extend(held)
+
+    async def more_than(self, upto: int) -> None:
+        """Wait until rows above `upto` may be sent, or something else has changed."""
+        async with self._grown:
+            if self.sendable <= upto:
+                await self._grown.wait()
+
+    def touch(self, sink: str) -> None:
+        """The state of `sink` has changed."""
         self._dirty.add(sink)
         self._wake.set()
 
@@ -375,7 +263,7 @@ class Journal:
         if not await self._commit():
             raise sqlite3.OperationalError(self.error or "")
         async with self._lock:
-            read = await self._call(_states, self._store, sinks)
+            read = await self.call(states_of, self._store, sinks)
             old = self.states
             self.states = {n: old[n] if n in old and old[n].only == s.only else s for n, s in read.items()}
             self._dirty = set(self.states)
@@ -413,9 +301,9 @@ class Journal:
         last: dict[str, int] = {}
         async with self._lock:
             if base is None:
-                await self._call(self._store.undated.give_up)
+                await self.call(self._store.undated.give_up)
             else:
-                while await self._call(self._store.undated.date, base, last):
+                while await self.call(self._store.undated.date, base, last):
                     self.progress = time.monotonic()
             self.undated, self.answered = self._store.undated.after, 0.0
         async with self._grown:
@@ -426,16 +314,15 @@ class Journal:
 
     def waiting(self, sink: str) -> int:
         """Readings on disk that are still to be sent to `sink`."""
-        return self._readings_beyond(self._reached(sink))
+        return self._out.waiting(sink)
 
     def unconfirmed(self, sink: str) -> int:
         """Readings that `sink` has taken and may still lose."""
-        settled = self._above_floor(self.states[sink].cursor)
-        return max(0, self._readings_beyond(settled) - self.waiting(sink))
+        return self._out.unconfirmed(sink)
 
-    def _readings_beyond(self, cursor: Cursor) -> int:
-        gaps = cursor.gaps(self.top)
-        return sum(upto - after - self._store.holes.between(after, upto) for after, upto in gaps)
+    async def oldest_waiting_ms(self, sink: str) -> int | None:
+        """When the oldest row that `sink` has not settled was committed; None: nothing waits."""
+        return await self._out.oldest_waiting_ms(sink)
 
     @property
     def window(self) -> float:
@@ -452,13 +339,6 @@ class Journal:
         """Readings in memory, not yet on disk."""
         return self._pending.points
 
-    async def oldest_waiting_ms(self, sink: str) -> int | None:
-        """When the oldest row that `sink` has not settled was committed; None: nothing waits."""
-        if not self.waiting(sink):
-            return None
-        found = await self._call(self._store.first_after, self._reached(sink).low)
-        return found[1] if found else None
-
     @property
     def store(self) -> Store:
         """The file; only for work in `call`."""
@@ -472,46 +352,32 @@ class Journal:
         """Refused readings that wait for the next commit."""
         return list(self._pending.held)
 
-    def touch(self, sink: str) -> None:
-        """The state of `sink` has changed."""
-        self._touch(sink)
-
     async def grown(self) -> None:
         """Rows were added beside the commits, with the lock held."""
         self.top = self._store.last_id
         async with self._grown:
             self._grown.notify_all()
 
-    async def call(self, work: Callable[..., T], *arguments: object) -> T:
-        """Run `work` in the journal's thread."""
-        return await self._call(work, *arguments)
-
     async def side(self, blob: int) -> Side:
         """What is kept beside the lines of one row."""
-        return await self._call(self._store.side, blob)
+        return await self.call(self._store.side, blob)
 
     async def refused(self, sink: str, most: int) -> list[Quarantined]:
         """The newest readings in a sink's quarantine, newest first; none while the disk is busy or fails."""
-        asked = asyncio.ensure_future(self._call(self._store.refused, sink, most))
-        asked.add_done_callback(_heard)
-        done, _ = await asyncio.wait([asked], timeout=STAT_PATIENCE)
-        return asked.result() if done and not asked.exception() else []
+        return await soon(self.call(self._store.refused, sink, most), [])
 
     async def stat(self) -> Stat:
         """The journal in numbers; the last known ones while the disk is busy or fails."""
-        asked = asyncio.ensure_future(self._call(self._store.stat))
-        asked.add_done_callback(_heard)
-        done, _ = await asyncio.wait([asked], timeout=STAT_PATIENCE)
-        if done and not asked.exception():
-            self._stat = asked.result()
+        self._stat = await soon(self.call(self._store.stat), self._stat)
         return self._stat
 
     async def ledger(self, since_hour: int) -> Mapping[tuple[int, str], Mapping[str, int]]:
         """Counts by (hour, device) and name; what was settled is in it up to this moment. Raises sqlite3.Error."""
         await self._commit()
-        return await self._call(self._store.whole_ledger, since_hour)
+        return await self.call(self._store.whole_ledger, since_hour)
 
-    async def _call(self, work: Callable[..., T], *arguments: object) -> T:
+    async def call(self, work: Callable[..., T], *arguments: object) -> T:
+        """Run `work` in the journal's thread."""
         loop = asyncio.get_running_loop()
         try:
             return await loop.run_in_executor(self._thread, work, *arguments)
@@ -521,56 +387,8 @@ class Journal:
             raise
 
 
-async def _set_within(event: asyncio.Event, seconds: float) -> bool:
-    """Wait for the event; False: it did not come in time."""
-    try:
-        async with asyncio.timeout(seconds):
-            await event.wait()
-    except TimeoutError:
-        return False
-    return True
-
-
 def _call_back(done: Callable[[], None]) -> None:
     try:
         done()
     except Exception:  # whoever waits for this one, the others must hear of theirs
         log.exception("acknowledgement failed")
-
-
-def _heard(asked: asyncio.Future[Any]) -> None:
-    """Take note of an error that nobody waits for any more."""
-    if not asked.cancelled() and (error := asked.exception()):
-        log.warning("journal cannot be asked error=%s", error)
-
-
-def _states(store: Store, sinks: Mapping[str, tuple[str, ...]]) -> dict[str, SinkState]:
-    """The kept state of each configured sink; a new sink begins with the oldest row that there is."""
-    kept = store.states()
-    if any(name in kept and kept[name].only != only for name, only in sinks.items()):
-        while store.fold():  # what was settled so far counts by the old choice
-            pass
-    first = store.first_after(0)
-    start = 0 if store.floor else first[0] if first else store.last_id
-    states: dict[str, SinkState] = {}
-    for name, only in sinks.items():
-        state = kept.get(name) or SinkState(cursor=Cursor(low=start))
-        if state.only != only:
-            state.cursor.ranges.clear()  # sent again, so that each reading is counted by one choice
-        state.only = only
-        states[name] = state
-    return states
-
-
-def _open_late(store: Store, sinks: Mapping[str, tuple[str, ...]]) -> dict[str, SinkState]:
-    """Open the missing file; where the sinks' states cannot be read, none must be written over them either."""
-    store.reopen()
-    try:
-        return _states(store, sinks)
-    except sqlite3.Error as error:
-        store.wait(error)
-        raise
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000

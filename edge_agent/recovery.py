@@ -7,11 +7,13 @@ import contextlib
 import copy
 import logging
 import sqlite3
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edge_agent.outgoing import open_late
 from edge_agent.room import Freed
 from edge_agent.rows import Row
 from edge_agent.salvage import Salvage
@@ -37,19 +39,41 @@ class Recovery:
         self._rewritten: deque[Freed] = deque(maxlen=MOST_REWRITTEN)
         self._under_way: set[asyncio.Task[None]] = set()
 
-    async def after(self, error: sqlite3.Error, *, full: bool) -> None:
-        """A commit failed, and nobody else commits now: make room, replace the file, or take a new handle.
+    async def commit_failed(self, error: sqlite3.Error) -> None:
+        """A full file gets room, a damaged one is replaced; any other error gets a new handle."""
+        journal = self._journal
+        journal.progress = time.monotonic()
+        # An error of the handle itself (closed, because opening it failed) has no code.
+        full = getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
+        if full and journal.error is None and await self.made_room():
+            return
+        if journal.error is None:
+            journal.failing_since = time.time()
+            log.error("journal failing error=%s", error)
+        journal.error = str(error)
+        try:
+            await self._after(error, full=full)
+        except (sqlite3.Error, OSError) as again:
+            journal.error = str(again)
 
-        Raises sqlite3.Error, OSError.
-        """
+    async def _after(self, error: sqlite3.Error, *, full: bool) -> None:
+        """Nobody else commits now. Raises sqlite3.Error, OSError."""
         if full:
             await self.make_room()
         elif is_damage(error):
             await self._begin_anew(error)
         elif self._journal.store.missing is not None:
-            await self._journal.begin()
+            await self._begin()
         else:
             await self._journal.call(self._journal.store.reopen)
+
+    async def _begin(self) -> None:
+        """Open the file that was `missing`: what it knows of the sinks counts. Raises sqlite3.Error, OSError."""
+        journal = self._journal
+        takes = {name: state.only for name, state in journal.states.items()}
+        journal.states = await journal.call(open_late, journal.store, takes)
+        journal.undated = journal.store.undated.after
+        journal.moved()
 
     # --- a full file --------------------------------------------------------------------------------------------------
 

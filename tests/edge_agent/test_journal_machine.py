@@ -28,6 +28,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 
 from drivers.reading import Readings, Source, quantities
 from edge_agent import journal as journals
+from edge_agent import outgoing
 from edge_agent import store as stores
 from edge_agent.body import unpack
 from edge_agent.cursor import Cursor
@@ -88,7 +89,7 @@ class Machine(RuleBasedStateMachine):
         self.root = Path(tempfile.mkdtemp(prefix="journal-", dir=MEMORY if MEMORY.is_dir() else None))
         self.round = self.n = self.thinnings = 0
         self.clock = NOW
-        journals._now_ms = stores._now_ms = lambda: self.clock
+        outgoing._now_ms = stores._now_ms = lambda: self.clock
         self.folder = self.root / "0"
         self.folder.mkdir()
         self._open()
@@ -365,15 +366,16 @@ def _torn(before: dict[str, bytes], after: dict[str, bytes], chance: random.Rand
 @pytest.fixture(autouse=True)
 def _clock_as_it_was() -> Any:
     """The machine moves the journal's clock; afterwards it is the real one again."""
-    before = journals._now_ms, stores._now_ms
+    before = outgoing._now_ms, stores._now_ms
     yield
-    journals._now_ms, stores._now_ms = before
+    outgoing._now_ms, stores._now_ms = before
 
 
 @pytest.fixture(autouse=True)
 def _live_lane_opens_early(monkeypatch: pytest.MonkeyPatch) -> None:
     """With few readings too, the newest go first, so that there are gaps below them. Nobody reads the log."""
     monkeypatch.setattr(journals, "GROUP_READINGS", 20)
+    monkeypatch.setattr(outgoing, "LIVE_READINGS", 20)
     monkeypatch.setattr(logging.getLogger("edge.journal"), "disabled", True)
 
 
