@@ -31,6 +31,6 @@ async def keep_house(journal: Journal) -> None:
                 await asyncio.sleep(0)
             while await journal.call(journal.store.trim, oldest, tuple(journal.states)):
                 await asyncio.sleep(0)
-            await journal.call(journal.store.forget, oldest // HOUR_MS)
+            await journal.call(journal.store.ledger.forget, oldest // HOUR_MS)
         except sqlite3.Error as error:
             await journal.recovery.mend(error, opened)

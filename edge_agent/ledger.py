@@ -211,6 +211,11 @@ class Ledger:
             [(*key, n) for key, n in counts.items() if n],
         )
 
+    def forget(self, before_hour: int) -> None:
+        """Delete the hours (since 1970) before this one."""
+        with self._db:
+            self._db.execute("DELETE FROM ledger WHERE hour < ?", (before_hour,))
+
     def table(self, since_hour: int) -> Mapping[tuple[int, str], Mapping[str, int]]:
         """Counts by (hour, device) and name from `since_hour` on, what sinks settled above their marks included.
 

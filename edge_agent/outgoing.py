@@ -46,7 +46,7 @@ class Outgoing:
                 if (
                     not rows
                     and after < upto
-                    and not await self._journal.call(self._journal.store.is_really_gone, after, upto)
+                    and not await self._journal.call(self._journal.store.mending.is_really_gone, after, upto)
                 ):
                     raise Unreachable("rows out of reach")
             except (sqlite3.Error, OSError) as error:

@@ -154,7 +154,7 @@ class Recovery:
         try:
             salvage = await asyncio.to_thread(Salvage, aside)
             while (rows := await asyncio.to_thread(salvage.portion)) is not None:
-                readings += await journal.call(journal.store.take_over, rows) if rows else 0
+                readings += await journal.call(journal.store.mending.take_over, rows) if rows else 0
                 seen(salvage.share)
         except OSError as error:  # the file itself cannot be read: what came so far is what there is
             log.error("damaged journal cannot be read file=%s error=%s", aside, error)

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
+from edge_agent import refused
 from edge_agent.body import DAMAGED, pack, unpack
 from edge_agent.cursor import Cursor
 from edge_agent.journal import Journal
@@ -180,10 +181,10 @@ def _append(store: Store, lines: Sequence[Line], counts: Mapping[Key, int], rele
     body = pack("".join(line.text() for line in lines))
     before = store.last_id
     try:
-        with store.transaction():
+        with store.transaction() as db:
             store.put_row(sum(side.readings), (min(times), max(times)), side, body)
             store.ledger.add(counts)
-            store.delete_refused(released)
+            refused.delete(db, released)
     except sqlite3.Error:
         store.last_id = before
         raise
@@ -252,8 +253,8 @@ def _counted_ones(store: Store, sink: str, ids: Sequence[int]) -> tuple[list[tup
 
 
 def _delete(store: Store, ids: Sequence[int]) -> None:
-    with store.transaction():
-        store.delete_refused(ids)
+    with store.transaction() as db:
+        refused.delete(db, ids)
 
 
 def _moved(lines: Iterable[Line], others: Mapping[str, SinkState]) -> Counter[Key]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import zlib
 from pathlib import Path
@@ -67,6 +68,10 @@ ENVIRONMENT = frozenset(
 """Errors that say something of the disk and nothing of the file's content."""
 
 
+UNREADABLE = frozenset({sqlite3.SQLITE_IOERR_READ, sqlite3.SQLITE_IOERR_SHORT_READ, sqlite3.SQLITE_IOERR_CORRUPTFS})
+"""Places of the card that cannot be read any more: as good as damaged, if it happens twice."""
+
+
 class NewerJournal(Exception):
     """The journal was written by a later version of the program, which must not be guessed at."""
 
@@ -126,6 +131,13 @@ def is_damage(error: sqlite3.Error) -> bool:
         return True
     code = getattr(error, "sqlite_errorcode", None)
     return isinstance(error, sqlite3.DatabaseError) and code is not None and code & 0xFF not in ENVIRONMENT
+
+
+def is_damage_of(path: Path, error: sqlite3.Error) -> bool:
+    """The same of a file that is being opened: one that calls itself read-only on a disk that is not is damaged too."""
+    if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_READONLY:
+        return path.exists() and all(os.access(p, os.W_OK) for p in (path, path.parent))
+    return is_damage(error)
 
 
 def checksum(id_: int, readings: int, span: int | None, body: bytes) -> int:

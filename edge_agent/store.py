@@ -9,33 +9,29 @@ set aside and brought back beside the running agent.
 from __future__ import annotations
 
 import logging
-import os
 import sqlite3
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from edge_agent.body import DAMAGED, pack, unpack
-from edge_agent.ledger import Key, Ledger, Side, SinkState, Tally, merge, pack_side, pack_state, tally, unpack_side
-from edge_agent.lines import Encoder, stamp_of
+from edge_agent import refused, shelf
+from edge_agent.body import DAMAGED, pack
+from edge_agent.ledger import Key, Ledger, Side, SinkState, Tally, merge, pack_side, pack_state, tally
+from edge_agent.lines import Encoder
 from edge_agent.mending import Mending, begin_file, end_beginning, insert_row
 from edge_agent.newest import Newest
 from edge_agent.room import Freed, Holes, Room
 from edge_agent.rows import Group, Held, Quarantined, Row, Stat
 from edge_agent.salvage import Stored, Tail, aside_files, broken_tail, size_of
-from edge_agent.schema import PAGE, checksum, connect, has_strange_values, is_damage, migrate
+from edge_agent.schema import PAGE, UNREADABLE, checksum, connect, has_strange_values, is_damage_of, migrate
 from edge_agent.thin import DEFAULT, Policy
 from edge_agent.undated import Undated
 
 log = logging.getLogger("edge.journal")
 
-MOST_HELD = 10_000
-"""Refused readings kept for each sink; the oldest make room."""
 SPARE = 1024
 """Pages beyond the limit that making room may use: it writes to the ledger before it can delete."""
-UNREADABLE = frozenset({sqlite3.SQLITE_IOERR_READ, sqlite3.SQLITE_IOERR_SHORT_READ, sqlite3.SQLITE_IOERR_CORRUPTFS})
-"""Places of the card that cannot be read any more: as good as damaged, if it happens twice."""
 
 
 class Store:
@@ -79,7 +75,7 @@ class Store:
                 return self.begin_anew(error)
             except sqlite3.Error as error:
                 unreadable = getattr(error, "sqlite_errorcode", None) in UNREADABLE
-                if self._is_damage(error) or (unreadable and again):
+                if is_damage_of(self.path, error) or (unreadable and again):
                     return self.begin_anew(error)
                 if again or not unreadable:
                     raise
@@ -100,12 +96,6 @@ class Store:
         self._db = sqlite3.connect(":memory:", check_same_thread=False)
         migrate(self._db)
         self._read_all()
-
-    def _is_damage(self, error: sqlite3.Error) -> bool:
-        """True where the content is at fault: a file that calls itself read-only on a disk that is not is so too."""
-        if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_READONLY:
-            return self.path.exists() and all(os.access(p, os.W_OK) for p in (self.path, self.path.parent))
-        return is_damage(error)
 
     def _open(self) -> None:
         self.openings += 1
@@ -211,19 +201,11 @@ class Store:
                 self.undated.begin(undated)
             self.undated.read()
 
-    def take_over(self, rows: Sequence[Stored]) -> int:
-        """Put rows of the damaged file in, those that are not there yet; how many readings."""
-        return self.mending.take_over(rows)
-
     def end_salvage(self) -> tuple[int, int]:
         """All is back; (first, last) sequence numbers that came: what is between `last` and the floor never was."""
         span = self.mending.end()
         self._limit_pages()
         return span
-
-    def is_really_gone(self, after: int, upto: int) -> bool:
-        """True where no row in (after, upto] is there, and not only out of reach behind a damaged page."""
-        return self.mending.is_really_gone(after, upto)
 
     def has_strange_values(self) -> bool:
         """True where a value has a type that was never written."""
@@ -244,7 +226,7 @@ class Store:
             with self._db:
                 if text:
                     self._insert(group, lines, text, tallies, stored)
-                self._save_states(group.states, group.held)
+                refused.save(self._db, group.states, group.held, _now_ms())
         self._unsaved = {} if text else tallies
         if text:
             self.undated.read()
@@ -282,43 +264,11 @@ class Store:
         """Rows of a question."""
         return self._db.execute(query, values).fetchall()
 
-    def delete_refused(self, ids: Sequence[int]) -> None:
-        """Within `transaction`: they are no longer kept."""
-        self._db.executemany("DELETE FROM quarantine WHERE id = ?", [(id_,) for id_ in ids])
-
     def _put_row(self, readings: int, span_ms: tuple[int, int], side: Side, body: bytes) -> None:
         id_, now = self.last_id + readings, _now_ms()
         crc = checksum(id_, readings, None, body)
         row = Stored(id_, readings, *span_ms, now, self._boot, pack_side(side), body, None, crc)
         insert_row(self._db, row)
-
-    def _save_states(self, states: Mapping[str, bytes], held: Sequence[Held]) -> None:
-        self._db.executemany(
-            "INSERT INTO sinks VALUES (?1, ?2, 0) ON CONFLICT(id) DO UPDATE SET state = ?2", list(states.items())
-        )
-        now = _now_ms()
-        self._db.executemany(
-            "INSERT OR IGNORE INTO quarantine(sink, blob, sequence, device, measurement, hour, line, words, at_ms)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            [(h.sink, h.blob, h.sequence, h.device, h.measurement, h.hour, h.line, h.words, now) for h in held],
-        )
-        for sink in {each.sink for each in held}:
-            self._bound_quarantine(sink)
-
-    def _bound_quarantine(self, sink: str) -> None:
-        """The oldest refused readings make room, once the ledger has counted them."""
-        self._db.execute(
-            "DELETE FROM quarantine WHERE sink = ?1 AND blob <= (SELECT folded FROM sinks WHERE id = ?1)"
-            " AND id <= (SELECT id FROM quarantine WHERE sink = ?1 ORDER BY id DESC LIMIT 1 OFFSET ?2)",
-            (sink, MOST_HELD),
-        )
-
-    def refused(self, sink: str, most: int) -> list[Quarantined]:
-        """The newest readings in a sink's quarantine, newest first."""
-        rows = self._db.execute(
-            "SELECT at_ms, device, line, words FROM quarantine WHERE sink = ? ORDER BY id DESC LIMIT ?", (sink, most)
-        )
-        return [Quarantined(at / 1000, device, line, words) for at, device, line, words in rows]
 
     def count_unsaved(self) -> None:
         """Put counts of groups that stored nothing straight into the ledger."""
@@ -350,59 +300,31 @@ class Store:
         Each is compared with its checksum first; a damaged one is not among them.
         """
         while True:
-            found, damaged = self._whole_rows(after, upto, most_readings, most_bytes)
+            found, damaged = shelf.whole_rows(self._db, after, upto, most_readings, most_bytes)
             if damaged is not None:
                 self.mending.drop_damaged(damaged)
             if found or damaged is None:
                 return found
 
-    def _whole_rows(self, after: int, upto: int, most_readings: int, most_bytes: int) -> tuple[list[Row], int | None]:
-        """Rows up to a limit or to the first damaged one, and that one's id."""
-        found: list[Row] = []
-        readings = size = 0
-        query = "SELECT id, readings, committed_ms, body, span, crc FROM blobs WHERE id > ? AND id <= ? ORDER BY id"
-        for *values, crc in self._db.execute(query, (after, upto)):
-            row = Row(*values)
-            if crc is not None and crc != checksum(row.id, row.readings, row.span, row.body):
-                return found, row.id
-            readings += row.readings
-            size += len(row.body)
-            if found and (readings > most_readings or size > most_bytes):
-                break
-            found.append(row)
-        return found, None
-
     def first_after(self, sequence: int) -> tuple[int, int] | None:
         """(sequence number before it, time of commit in ms) of the first row above `sequence`."""
-        query = "SELECT id - coalesce(span, readings), committed_ms FROM blobs WHERE id > ? ORDER BY id LIMIT 1"
-        found = self._db.execute(query, (sequence,)).fetchone()
-        return (found[0], found[1]) if found else None
+        return shelf.first_after(self._db, sequence)
 
-    def newest(self, since_ms: int, most: int = 100) -> int:
-        """The sequence number before the oldest of the last `most` rows that was committed since `since_ms`."""
-        query = "SELECT id - coalesce(span, readings), committed_ms FROM blobs ORDER BY id DESC LIMIT ?"
-        fresh = [after for after, committed in self._db.execute(query, (most,)) if committed >= since_ms]
-        return fresh[-1] if fresh else self.last_id
+    def newest(self, since_ms: int) -> int:
+        """The sequence number before the oldest of the last rows that was committed since `since_ms`."""
+        return shelf.newest(self._db, since_ms, self.last_id)
 
     def side(self, blob: int) -> Side:
         """What is kept beside the lines of the row `blob`. Raises KeyError where the row is gone."""
-        found = self._db.execute("SELECT side FROM blobs WHERE id = ?", (blob,)).fetchone()
-        if found is None:
-            raise KeyError(blob)
-        return unpack_side(found[0])
+        return shelf.side(self._db, blob)
 
-    def last_stamps(self, rows: int = 50) -> dict[str, int]:
+    def last_stamps(self) -> dict[str, int]:
         """The newest stamp (ms) of each series in the last rows; a row that is damaged tells nothing."""
-        stamps: dict[str, int] = {}
-        for id_, body in self._db.execute("SELECT id, body FROM blobs ORDER BY id DESC LIMIT ?", (rows,)):
-            try:
-                found = [stamp_of(line) for line in unpack(body).rstrip("\n").split("\n")]
-            except DAMAGED as error:
-                log.error("journal row damaged row=%d error=%s", id_, error)
-                continue
-            for series, stamp in found:
-                stamps[series] = max(stamp, stamps.get(series, 0))
-        return stamps
+        return shelf.last_stamps(self._db)
+
+    def refused(self, sink: str, most: int) -> list[Quarantined]:
+        """The newest readings in a sink's quarantine, newest first."""
+        return refused.newest(self._db, sink, most)
 
     def states(self) -> dict[str, SinkState]:
         """What is kept of each sink."""
@@ -447,7 +369,7 @@ class Store:
         self._limit_pages(SPARE)
         try:
             with self._db:  # what is settled must be counted as that before the rows of it are rewritten
-                self._save_states({name: pack_state(state) for name, state in states.items()}, held)
+                refused.save(self._db, {name: pack_state(state) for name, state in states.items()}, held, _now_ms())
             if self.trim(_now_ms() + 1, states):
                 return Freed(0, 0, 0)
             freed = self.room.thin(states, self.foldable, self.policy)
@@ -457,11 +379,6 @@ class Store:
             return freed or self.room.give_up(states, self.last_id)
         finally:
             self._limit_pages()
-
-    def forget(self, before_hour: int) -> None:
-        """Delete the ledger of the hours (since 1970) before this one."""
-        with self._db:
-            self._db.execute("DELETE FROM ledger WHERE hour < ?", (before_hour,))
 
     # --- small ones ---------------------------------------------------------------------------------------------------
 

@@ -19,9 +19,10 @@ from edge_agent.cursor import Cursor
 from edge_agent.journal import Journal, Settled
 from edge_agent.ledger import HOUR_MS, SinkState, pack_state
 from edge_agent.lines import Line, parse
+from edge_agent.refused import MOST_HELD
 from edge_agent.rows import Group, Held, Row
 from edge_agent.schema import NewerJournal
-from edge_agent.store import MOST_HELD, Store
+from edge_agent.store import Store
 from edge_agent.thin import GAP, MARKER_READINGS, Policy, condition
 
 Q = quantities()
