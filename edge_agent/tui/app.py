@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import tempfile
 from collections.abc import Coroutine, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -15,14 +13,14 @@ from textual.command import CommandPalette
 from textual.screen import Screen as TextualScreen
 
 from edge_agent.tui.driver import MeasuredDriver
-from edge_agent.tui.maintain import RENEW, RESTARTS, Cannot
+from edge_agent.tui.maintain import RENEW, RESTARTS, YES, Cannot, said_of
 from edge_agent.tui.rows import Place
+from edge_agent.tui.runs import report_file
 from edge_agent.tui.shell import Shell
 from edge_agent.tui.terminal import in_browser
 from edge_agent.tui.views import modbus
 from edge_agent.tui.views.screens import SCREENS
 
-YES = ("y", "yes", "c", "co", "có")
 FASTEST = 0.1
 """Seconds between two pictures while a tool prints."""
 
@@ -163,9 +161,8 @@ class Terminal(Shell):
 
     async def _bundle(self) -> None:
         run = self._picture.runs["report"]
-        folder = Path.cwd() if os.access(Path.cwd(), os.W_OK) else Path(tempfile.gettempdir())
-        file = folder / f"edge-report-{self._moment.wall():%Y%m%d-%H%M%S}.tar.gz"
-        code = await run.go(("report", str(file)), self._picture.file, self._moment.now, lambda: None)
+        file = str(report_file(self._moment.wall()))
+        code = await run.go(("report", file), self._picture.file, self._moment.now, lambda: None)
         self._notice("\n".join(run.lines), severity="error" if code == 2 else "information")
 
     # --- changing something -------------------------------------------------------------------------------------------
@@ -236,8 +233,7 @@ class Terminal(Shell):
             reason = f"{file}: {why.strerror}" if isinstance(why, OSError) else str(why)
             self._notice(reason, severity="error", timeout=15)
             return
-        unwritable = [] if found.writable else [self._text("tui.config.unwritable", file=str(self._picture.file))]
-        words = [*unwritable, *found.problems, *found.restart] or [self._text("tui.config.ready")]
+        words = said_of(found, self._picture.file, self._text)
         well = found.usable and found.writable
         self._notice("\n".join(words[:5]), severity="information" if well else "error", timeout=15)
         self._changed()

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from edge_agent.client import Failed, NotAllowed, NotRunning
 from edge_agent.maintain import Held, Maintenance
+from edge_agent.text import Text
 from edge_agent.trial_now import Candidate, ConfigNow
 from edge_agent.tui.ask import NotThere, Refused, Silent, ask
 from edge_agent.tui.picture import Picture
@@ -18,7 +20,8 @@ RENEW = 30.0
 """Seconds between signs of life."""
 STEPS = ("apply", "confirm", "back")
 """What can be done with a candidate, by their routes."""
-
+YES = ("y", "yes", "c", "co", "có")
+"""Answers that mean it."""
 
 RESTARTS = {"box": "/restart", "meeting": "/meeting/restart"}
 """By screen: whose service it is."""
@@ -33,6 +36,12 @@ class Cannot(Exception):
 class _Wish(msgspec.Struct, frozen=True):
     name: str
     steal: bool = False
+
+
+def said_of(found: Candidate, file: Path, text: Text) -> list[str]:
+    """What there is to say of a candidate for this file."""
+    unwritable = [] if found.writable else [text("tui.config.unwritable", file=str(file))]
+    return [*unwritable, *found.problems, *found.restart] or [text("tui.config.ready")]
 
 
 class Maintain:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 from urllib.parse import quote
@@ -123,8 +123,8 @@ class Picture:
     def __init__(self, socket: Path, file: Path) -> None:
         """`file`: the configuration, to name it."""
         self.socket, self.file = socket, file
-        self.problems: Sequence[str] = ()
-        """What is wrong with the configuration file as this terminal reads it."""
+        self.problems: Mapping[str, Sequence[str]] = {}
+        """What is wrong with the configuration file as this terminal reads it, by language."""
         self.buses: Sequence[Line] = ()
         self.ways: Sequence[Way] = ()
         self.meeting: MeetingPlace | None = None

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import sys
+import tempfile
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 
 MOST_LINES = 2_000
@@ -15,6 +18,12 @@ MOST_LINES = 2_000
 LEAVING = 3.0
 """Seconds that a command may take to leave things in order."""
 LONGEST_LINE = 1 << 16
+
+
+def report_file(wall: datetime) -> Path:
+    """Where a support bundle of this moment goes: here, or where anybody may write."""
+    folder = Path.cwd() if os.access(Path.cwd(), os.W_OK) else Path(tempfile.gettempdir())
+    return folder / f"edge-report-{wall:%Y%m%d-%H%M%S}.tar.gz"
 
 
 class Run:

@@ -35,7 +35,7 @@ def main(arguments: argparse.Namespace) -> int:
     if terminal.plain:
         from edge_agent.tui import plain
 
-        return plain.run(picture, text, terminal, given.zone)
+        return plain.run(picture, text, terminal, given.zone, _name(arguments.maintain))
     painter = _painter(terminal, thin=arguments.thin)
     return _full(picture, text, painter, given.zone, _name(arguments.maintain))
 
@@ -51,7 +51,7 @@ def _picture(given: Given, file: Path, text: Text) -> Picture:
     """Nothing asked yet."""
     picture = Picture(Path(given.control), file)
     picture.buses, picture.ways, picture.meeting = given.buses, given.ways, given.meeting
-    picture.problems = given.problems.get(text.language, [])
+    picture.problems = given.problems
     picture.language = text.language
     return picture
 

@@ -31,10 +31,10 @@ PATIENCE = 30.0
 class Agent:
     """`edge run` with nothing but the box's own readings."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, config: str = CONFIG) -> None:
         """Start it and wait until it answers."""
         self.file = folder / "agent.yaml"
-        self.file.write_text(CONFIG, encoding="utf-8")
+        self.file.write_text(config, encoding="utf-8")
         self._log = (folder / "agent.log").open("wb")
         words = [sys.executable, "-m", "edge_agent", "run", "-c", str(self.file)]
         self.process = subprocess.Popen(words, stderr=self._log)
@@ -70,6 +70,7 @@ class Line:
         self, file: Path, environ: dict[str, str], *words: str, rate: float = 1e6, answers: bool = False
     ) -> None:
         """Start it. `answers`: to the question where the cursor stands, as soon as that has come through."""
+        self.file = file
         self._master, slave = pty.openpty()
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("4H", 24, 80, 0, 0))
         base = {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/")}

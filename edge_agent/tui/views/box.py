@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from edge_agent.findings import Finding
 from edge_agent.tui.picture import Picture
 from edge_agent.tui.rows import Piece, Row, Span, fields, paragraph, row, stated
-from edge_agent.tui.views.frame import Frame, away, title, unknown
+from edge_agent.tui.views.frame import Frame, away, left_of_trial, title, unknown
 
 if TYPE_CHECKING:
     from edge_agent.machine import BoxNow, PowerNow, StorageNow
@@ -130,8 +130,7 @@ def _config(picture: Picture, frame: Frame) -> list[Row]:
     text = frame.text
     found = [title(text("tui.box.config"), frame.columns)]
     if now.trial_by is not None:
-        left = max(0.0, now.left_s - (frame.now - (picture.config.at or frame.now)))
-        words = text("tui.config.trial", name=now.trial_by, left=left)
+        words = text("tui.config.trial", name=now.trial_by, left=left_of_trial(picture, frame) or 0.0)
         found.append(row(" ", stated("attention", words)))
     elif now.returned:
         words = text(f"tui.config.returned.{now.returned}", name=now.returned_by)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -12,6 +12,9 @@ from edge_agent.text import Text
 from edge_agent.tui.picture import Known, Picture
 from edge_agent.tui.rows import PHONE, Place, Row, Span, paragraph, row, stated
 from edge_agent.tui.runs import Run
+
+if TYPE_CHECKING:
+    from edge_agent.trial_now import ConfigNow
 
 
 class Frame(msgspec.Struct, frozen=True):
@@ -35,6 +38,8 @@ class Frame(msgspec.Struct, frozen=True):
     paused: bool = False
     marks: bool = True
     """The font has our marks and half blocks."""
+    plain: bool = False
+    """Lines are printed; what only a full screen can do is not offered."""
     maintain: str = ""
     """Name of the technician who may change things; empty: read-only."""
 
@@ -100,6 +105,14 @@ def told(run: Run, frame: Frame) -> list[Row]:
             indent = len(line) - len(line.lstrip())
             found += paragraph(line.strip(), frame.columns - 1, indent + 1, style) or [row()]
     return found
+
+
+def left_of_trial(picture: Picture, frame: Frame) -> float | None:
+    """Seconds in which a configuration on trial must be confirmed; None: no trial."""
+    now: ConfigNow | None = picture.config.value
+    if now is None or now.trial_by is None:
+        return None
+    return max(0.0, now.left_s - (frame.now - (picture.config.at or frame.now)))
 
 
 def title(words: str, columns: int) -> Row:

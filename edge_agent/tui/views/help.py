@@ -23,13 +23,18 @@ KEYS = (
     "help",
     "quit",
 )
+FULL_ONLY = ("arrows", "pause", "copy", "commands")
+"""Keys that a plain terminal does not have; there a line is opened by its number."""
+PLAIN = {"enter": "plain_open", "screens": "plain_screens"}
+"""Keys that mean something else there."""
 CHANGES = ("config", "restart")
 
 
 def rows(picture: Picture, frame: Frame) -> list[Row]:
     """Key and what it does."""
     text = frame.text
-    pairs = [(text(f"tui.key.{name}"), Span(text(f"tui.key.{name}.does"))) for name in KEYS]
+    names = [PLAIN.get(name, name) for name in KEYS if name not in FULL_ONLY] if frame.plain else KEYS
+    pairs = [(text(f"tui.key.{name}"), Span(text(f"tui.key.{name}.does"))) for name in names]
     changes = [(text(f"tui.key.{name}"), Span(text(f"tui.key.{name}.does"))) for name in CHANGES]
     mode = "tui.maintaining" if frame.maintain else "tui.read_only.more"
     return [

@@ -28,7 +28,8 @@ def rows(picture: Picture, frame: Frame) -> list[Row]:
         tools += [(f"{tool} {bus.id}", frame.text(f"tui.modbus.{tool}")) for tool in TOOLS[1:]]
         room = max(width(words) for words, _ in tools)
         found += [each for words, does in tools for each in _tool(frame, words, does, room)]
-    return found + paragraph(frame.text("tui.modbus.gaps"), frame.columns - 1, 1, "dim")
+    how = frame.text("tui.modbus.numbered" if frame.plain else "tui.modbus.enter")
+    return found + paragraph(f"{how} {frame.text('tui.modbus.gaps')}", frame.columns - 1, 1, "dim")
 
 
 def item(picture: Picture, finding: Finding) -> str:

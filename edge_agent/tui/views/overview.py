@@ -49,10 +49,11 @@ def rows(picture: Picture, frame: Frame) -> list[Row]:
 
 def _problems_of_file(picture: Picture, frame: Frame) -> list[Row]:
     """The configuration as it stands on disk has errors: often the very reason for the visit."""
-    if not picture.problems:
+    problems = picture.problems.get(frame.text.language, ())
+    if not problems:
         return []
-    words = frame.text("tui.config_wrong", count=len(picture.problems), file=str(picture.file))
-    lines = [line for problem in picture.problems[:5] for line in paragraph(problem, frame.columns - 1, 3)]
+    words = frame.text("tui.config_wrong", count=len(problems), file=str(picture.file))
+    lines = [line for problem in problems[:5] for line in paragraph(problem, frame.columns - 1, 3)]
     return [*marked("attention", words, frame), *lines, row()]
 
 

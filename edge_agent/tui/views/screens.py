@@ -6,7 +6,7 @@ from edge_agent.show import width
 from edge_agent.tui.picture import Picture
 from edge_agent.tui.rows import STATE_MARKS, Place, Row, Span
 from edge_agent.tui.views import box, help, log, meeting, modbus, network, overview, points, uplink
-from edge_agent.tui.views.frame import Frame, Screen
+from edge_agent.tui.views.frame import Frame, Screen, left_of_trial
 
 SCREENS = (
     Screen("overview", overview.rows, ("status", "findings", "box", "config", "meeting_now", "audit")),
@@ -46,8 +46,7 @@ def header(picture: Picture, frame: Frame) -> Row:
         parts.insert(2, f"/{frame.find}")
     if frame.interval > 1:
         parts.insert(2, text("tui.slow", every=frame.interval))
-    if (now := picture.config.value) is not None and now.trial_by is not None:
-        left = max(0.0, now.left_s - (frame.now - (picture.config.at or frame.now)))
+    if (left := left_of_trial(picture, frame)) is not None:
         parts.insert(2, text("tui.head.trial", left=left))
     mode = text("tui.maintain", name=frame.maintain) if frame.maintain else text("tui.read_only")
     parts.append(f"[{mode}]")

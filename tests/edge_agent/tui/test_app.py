@@ -171,6 +171,18 @@ def test_language_changes_at_a_key() -> None:
     walk("ok", steps)
 
 
+def test_language_changes_for_errors_of_the_file_too() -> None:
+    """What is wrong with the configuration was read in both languages."""
+
+    async def steps(terminal: Terminal, pilot: Pilot[None]) -> None:
+        terminal._picture.problems = {"vi": ["agent.yaml:3: sai"], "en": ["agent.yaml:3: wrong"]}
+        await pilot.press("l")
+        assert "agent.yaml:3: wrong" in text_of(terminal)
+        assert "sai" not in text_of(terminal)
+
+    walk("ok", steps)
+
+
 def test_palette_finds_a_screen_by_its_name() -> None:
     """`:` and a few letters lead where the digit does, for whoever does not know the digits."""
 
