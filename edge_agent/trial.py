@@ -21,6 +21,7 @@ import msgspec
 from drivers.marked import Problems
 from edge_agent import config as configuration
 from edge_agent.config import FIXED, Config, render
+from edge_agent.redact import Redactor
 from edge_agent.text import texts
 from edge_agent.trial_now import Candidate, ConfigNow
 
@@ -28,6 +29,10 @@ log = logging.getLogger("edge.config")
 
 CONFIRM_S = 120.0
 """Seconds within which a change must be confirmed."""
+REFUSED_S = 900.0
+"""Seconds for which a candidate that cannot be tried is told of."""
+NONE = Candidate(True, [], "", [], True)
+"""No candidate was refused."""
 
 
 class Note(msgspec.Struct, frozen=True):
@@ -58,6 +63,9 @@ class Trial:
         self._folder = state / "config"
         self._running, self._adopt = running, adopt
         self._note = self._read_note()
+        self._refused = NONE
+        """The newest candidate, where it cannot be tried; it is not kept on disk, for it may hold a password."""
+        self._refused_at = 0.0
         self._timer: asyncio.Task[None] | None = None
         if self._note and not self._note.returned:
             log.warning("configuration went back why=restart by=%s", self._note.by)
@@ -79,36 +87,64 @@ class Trial:
         """Everything. Raises OSError where the file cannot be read."""
         file = self._running().file
         text, candidate, note = file.read_text(encoding="utf-8"), _text(self._candidate), self._note
+        if time.monotonic() - self._refused_at > REFUSED_S:
+            self._refused = NONE
+        shown = self._shown(candidate) if candidate is not None else self._refused.diff
         return ConfigNow(
             file=str(file),
             text=text,
             candidate=candidate,
-            diff=diff(text, candidate, file.name) if candidate is not None else "",
+            diff=shown,
             trial_by=note.by if note and self._on() else None,
             left_s=round(self.left_s, 1),
             returned=note.returned if note else "",
             returned_by=note.by if note and note.returned else "",
             returned_at=note.deadline if note and note.returned else 0.0,
+            problems=self._refused.problems,
+            restart=self._refused.restart,
         )
 
     # --- steps ---
 
     def propose(self, text: str) -> Candidate:
-        """Keep a candidate and say what is wrong with it and what it changes."""
+        """Say what is wrong with a candidate and what it changes, and keep it where it can be tried."""
         if self._on():
             raise Refused("on_trial", who=self._note.by if self._note else "")
         self._folder.mkdir(parents=True, exist_ok=True)
-        _write(self._candidate, text)
+        self._candidate.unlink(missing_ok=True)
+        found = self._looked_at(text)
+        if found.usable:
+            _write(self._candidate, text)
+        self._refused = msgspec.structs.replace(found, diff="") if found.usable else found
+        self._refused_at = time.monotonic()
+        return found
+
+    def _looked_at(self, text: str) -> Candidate:
         running = self._running()
-        shown = diff(_text(running.file) or "", text, running.file.name)
-        writable = not _unwritable(running.file.parent)
+        shown, writable = self._shown(text), os.access(running.file.parent, os.W_OK)
         try:
-            config = self._load(self._candidate)
+            config = self._read(text)
         except Problems as problems:
-            lines = render(problems.problems, texts(running.language))
+            hidden = Redactor(running)
+            lines = [hidden(line) for line in render(problems.problems, texts(running.language))]
             return Candidate(False, lines, shown, [], writable)
         restart = [name for name in FIXED if getattr(config, name) != getattr(running, name)]
         return Candidate(not restart, [], shown, restart, writable)
+
+    def _read(self, text: str) -> Config:
+        """As if it stood in the file. Raises Problems."""
+        path = self._folder / "proposed.yaml"
+        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
+            file.write(text)
+        try:
+            return self._load(path)
+        finally:
+            path.unlink()
+
+    def _shown(self, text: str) -> str:
+        """What a candidate changes, without the passwords that somebody wrote into it."""
+        running = self._running()
+        return Redactor(running)(diff(_text(running.file) or "", text, running.file.name))
 
     async def apply(self, by: str, seconds: float = CONFIRM_S) -> None:
         """Run the candidate until it is confirmed, or the old one again."""
@@ -170,6 +206,10 @@ class Trial:
 
     def _usable(self) -> Config:
         running = self._running()
+        if self._refused.problems:
+            raise Refused("faulty", count=str(len(self._refused.problems)))
+        if self._refused.restart:
+            raise Refused("restart_needed", keys=", ".join(self._refused.restart))
         if not self._candidate.exists():
             raise Refused("no_candidate")
         if error := _unwritable(running.file.parent):

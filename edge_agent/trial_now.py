@@ -12,7 +12,7 @@ class Candidate(msgspec.Struct, frozen=True):
     problems: list[str]
     """Each as `file:line:column: path: sentence`."""
     diff: str
-    """Unified, from the file to the candidate; empty: no difference."""
+    """Unified, from the file to the candidate, passwords hidden; empty: no difference."""
     restart: list[str]
     """Keys whose change needs a restart of the service: such a candidate cannot be tried."""
     writable: bool
@@ -34,3 +34,7 @@ class ConfigNow(msgspec.Struct, frozen=True):
     """Why the last trial went back: time, restart, asked; empty: it did not."""
     returned_by: str
     returned_at: float
+    problems: list[str] = []
+    """What is wrong with the newest candidate, which therefore was not kept; its `diff` stands above."""
+    restart: list[str] = []
+    """Keys in it that need a restart of the service: neither was that one kept."""

@@ -59,6 +59,31 @@ def test_change_that_needs_a_restart_is_not_tried(tmp_path: Path) -> None:
     assert refused.value.what == "restart_needed"
 
 
+def test_password_in_a_refused_candidate_is_neither_shown_nor_kept(tmp_path: Path) -> None:
+    """A password belongs into the secrets; one that was written here stays out of the difference and off the disk."""
+    agent = Agent(tmp_path)
+    mqtt = "mqtt: {host: localhost, user: edge, password: hunter2-hunter2}\n"
+    found = agent.trial.propose(OLD + mqtt)
+    now = agent.trial.now()
+    assert not found.usable
+    assert (now.candidate, now.problems, now.diff) == (None, found.problems, found.diff)
+    assert "+mqtt:" in now.diff
+    assert "hunter2" not in "\n".join([now.diff, *now.problems])
+    assert not [file for file in tmp_path.rglob("*") if file.is_file() and b"hunter2" in file.read_bytes()]
+
+
+def test_refused_candidate_takes_the_place_of_the_one_before(tmp_path: Path) -> None:
+    """What is shown is what would be applied: after a faulty candidate nothing is."""
+    agent = Agent(tmp_path)
+    agent.trial.propose(NEW)
+    agent.trial.propose("site: cl-02\nnmae: x\n")
+    with pytest.raises(Refused) as refused:
+        asyncio.run(agent.trial.apply("An"))
+    assert (refused.value.what, agent.config.name) == ("faulty", "old")
+    agent.trial.propose(NEW)
+    assert (agent.trial.now().problems, agent.trial.now().candidate) == ([], NEW)
+
+
 def test_confirmed_change_is_in_the_file(tmp_path: Path) -> None:
     """During the trial the file is the old one; afterwards, at one stroke, the new one, with the file's own mode."""
     agent = Agent(tmp_path)

@@ -31,6 +31,7 @@ def rows(picture: Picture, frame: Frame) -> list[Row]:
     old = picture.old(frame.now, frame.interval)
     if old:
         found.append(row(" ", stated("old", frame.text("tui.screen_old", ago=picture.age(frame.now) or 0))))
+    told = len(found)
     if box is None:
         found += unknown(picture.box, picture, frame)
     else:
@@ -39,8 +40,16 @@ def rows(picture: Picture, frame: Frame) -> list[Row]:
             *fields([*_machine(box, frame), *_services(box, frame)], frame.columns, _keys(frame)),
         ]
     config, now = _config(picture, frame), picture.config.value
-    if now is not None and now.candidate is not None:  # what is being done now comes first
-        return [*config, row(), *found, row(), *_program(picture, frame), *_changes(picture, frame)]
+    if now is not None and now.diff:  # what is being done now comes first
+        return [
+            *found[:told],
+            *config,
+            row(),
+            *found[told:],
+            row(),
+            *_program(picture, frame),
+            *_changes(picture, frame),
+        ]
     return [*found, row(), *_program(picture, frame), row(), *config, *_changes(picture, frame)]
 
 
@@ -127,21 +136,30 @@ def _config(picture: Picture, frame: Frame) -> list[Row]:
     now: ConfigNow | None = picture.config.value
     if now is None:
         return unknown(picture.config, picture, frame)
-    text = frame.text
-    found = [title(text("tui.box.config"), frame.columns)]
-    if now.trial_by is not None:
-        words = text("tui.config.trial", name=now.trial_by, left=left_of_trial(picture, frame) or 0.0)
-        found.append(row(" ", stated("attention", words)))
-    elif now.returned:
-        words = text(f"tui.config.returned.{now.returned}", name=now.returned_by)
-        found += paragraph(f"▲ {words}", frame.columns - 1, 1, "attention")
-    elif not now.candidate:
-        found += paragraph(text("tui.config.none"), frame.columns - 1, 1, "dim")
-    if now.candidate is not None and now.trial_by is None:
-        found += paragraph(text("tui.config.next"), frame.columns - 1, 1, "strong")
+    found = [title(frame.text("tui.box.config"), frame.columns), *_standing(picture, frame, now)]
     for line in now.diff.splitlines():
         style = {"+": "good", "-": "bad", "@": "dim"}.get(line[:1], "")
         found += paragraph(line, frame.columns - 1, 1, style)
+    return found
+
+
+def _standing(picture: Picture, frame: Frame, now: ConfigNow) -> list[Row]:
+    """On trial, gone back, refused, to be applied, or nothing; what can be done next is said only where it can."""
+    text, columns = frame.text, frame.columns - 1
+    if (left := left_of_trial(picture, frame)) is not None:
+        return paragraph(f"▲ {text('tui.config.trial', name=now.trial_by, left=left)}", columns, 1, "attention")
+    if now.problems or now.restart:
+        why = now.problems or [text("trial.restart_needed", keys=", ".join(now.restart))]
+        head = paragraph(f"✖ {text('tui.config.refused')}", columns, 1, "bad")
+        return [*head, *(line for words in why for line in paragraph(words, columns, 3))]
+    found: list[Row] = []
+    if now.returned:
+        words = text(f"tui.config.returned.{now.returned}", name=now.returned_by)
+        found += paragraph(f"▲ {words}", columns, 1, "attention")
+    elif not now.candidate:
+        found += paragraph(text("tui.config.none"), columns, 1, "dim")
+    if now.candidate is not None:
+        found += paragraph(text("tui.config.next"), columns, 1, "strong")
     return found
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from edge_agent.show import width
 from edge_agent.tui.picture import Picture
-from edge_agent.tui.rows import STATE_MARKS, Place, Row, Span
+from edge_agent.tui.rows import STATE_MARKS, Place, Row, Span, shortened
 from edge_agent.tui.views import box, help, log, meeting, modbus, network, overview, points, uplink
 from edge_agent.tui.views.frame import Frame, Screen, left_of_trial
 
@@ -21,6 +23,8 @@ SCREENS = (
 POINT = Screen("point", points.rows, ("status", "points", "point"))
 """The page of one point."""
 HELP = Screen("help", help.rows, ("status",))
+LEAST_NAME = 8
+"""Columns of the box's name above."""
 BY_NAME = {screen.name: screen for screen in (*SCREENS, HELP)}
 
 
@@ -30,31 +34,38 @@ def of(place: Place) -> Screen:
 
 
 def header(picture: Picture, frame: Frame) -> Row:
-    """Name, time, how the box is, and whether this screen is to be believed; the least telling parts give way."""
+    """Name, time, how the box is, whether this screen is to be believed; the mode always stands at the end.
+
+    Each part has a rank: where there is no room for all, the highest give way.
+    """
     text, status = frame.text, picture.status.value
     name = (status.name or status.site) if status else text("tui.name")
-    parts = [name, frame.wall.strftime("%H:%M:%S" if frame.interval < 2 else "%H:%M")]
-    if status and not _stale(picture, frame):
-        parts += [part for part in _figures(picture, frame) if part]
-    elif status:
-        parts.append(f"◌ {text('tui.screen_old', ago=picture.age(frame.now) or 0)}")
-    if picture.away:
-        parts.insert(2, f"✖ {text('tui.away')}")
-    if frame.paused:
-        parts.insert(2, text("tui.paused"))
-    if frame.find:
-        parts.insert(2, f"/{frame.find}")
-    if frame.interval > 1:
-        parts.insert(2, text("tui.slow", every=frame.interval))
+    parts = [(3, shortened(name, max(LEAST_NAME, frame.columns // 3)))]
+    parts.append((4, frame.wall.strftime("%H:%M:%S" if frame.interval < 2 else "%H:%M")))
     if (left := left_of_trial(picture, frame)) is not None:
-        parts.insert(2, text("tui.head.trial", left=left))
-    mode = text("tui.maintain", name=frame.maintain) if frame.maintain else text("tui.read_only")
-    parts.append(f"[{mode}]")
-    return _bar(parts, frame.columns)
+        parts.append((0, text("tui.head.trial.narrow" if frame.narrow else "tui.head.trial", left=left)))
+    if frame.interval > 1:
+        parts.append((2, text("tui.slow", every=frame.interval)))
+    if frame.find:
+        parts.append((2, f"/{frame.find}"))
+    if frame.paused:
+        parts.append((2, text("tui.paused")))
+    if picture.away:
+        parts.append((1, f"✖ {text('tui.away')}"))
+    if picture.old(frame.now, frame.interval):
+        parts.append((1, f"◌ {text('tui.screen_old', ago=picture.age(frame.now) or 0)}"))
+    else:
+        parts += [(5, part) for part in _figures(picture, frame)]
+    return _bar(parts, _mode(frame), frame.columns)
 
 
-def _stale(picture: Picture, frame: Frame) -> bool:
-    return picture.old(frame.now, frame.interval)
+def _mode(frame: Frame) -> str:
+    """Whether things may be changed from here, and by whom; half of the line at most."""
+    if not frame.maintain:
+        return f"[{frame.text('tui.read_only')}]"
+    bare = width(frame.text("tui.maintain", name="")) + 2
+    name = shortened(frame.maintain, max(4, frame.columns // 2 - bare))
+    return f"[{frame.text('tui.maintain', name=name)}]"
 
 
 def _figures(picture: Picture, frame: Frame) -> list[str]:
@@ -71,12 +82,15 @@ def _figures(picture: Picture, frame: Frame) -> list[str]:
     return found
 
 
-def _bar(parts: list[str], columns: int) -> Row:
-    kept: list[str] = []
-    for part in parts:
-        if width("  ".join([*kept, part])) + 2 <= columns:
-            kept.append(part)
-    line = " " + "  ".join(kept)
+def _bar(parts: Sequence[tuple[int, str]], mode: str, columns: int) -> Row:
+    """As many parts as there is room for, by rank, and the mode in any case."""
+    room = columns - width(mode) - 2
+    kept: dict[int, str] = {}
+    for i, (_, part) in sorted(enumerate(parts), key=lambda each: each[1][0]):
+        if width(part) + 2 <= room:
+            kept[i] = part
+            room -= width(part) + 2
+    line = " " + "  ".join([*(kept[i] for i in sorted(kept)), mode])
     return Row((Span(line + " " * max(0, columns - width(line)), "bar"),))
 
 

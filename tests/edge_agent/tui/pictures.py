@@ -24,6 +24,8 @@ NOW = 100_000.0
 EPOCH = datetime(2026, 11, 23, 10, 32, 5, tzinfo=ZoneInfo("Asia/Ho_Chi_Minh")).timestamp()
 FILE, SOCKET = Path("/etc/edge-agent/agent.yaml"), Path("/run/edge-agent/control.sock")
 STATES = ("ok", "empty", "loading", "error")
+CHANGING = ("trial", "candidate", "refused")
+"""A configuration on trial, one to be applied, one that cannot be."""
 LONG = "cnt-1.traffic.count[lane=1,dir=forward,class=motorcycle]"
 
 
@@ -48,7 +50,9 @@ def picture(state: str) -> Picture:
     """One of STATES, just answered."""
     found = Picture(SOCKET, FILE)
     if state != "loading":
-        {"ok": _good, "empty": _empty, "error": _bad, "fault": _fault}[state](found)
+        of_state = {"ok": _good, "empty": _empty, "error": _bad, "fault": _fault}
+        of_state |= {"trial": _trial, "candidate": _candidate, "refused": _refused}
+        of_state[state](found)
     return found
 
 
@@ -109,6 +113,27 @@ def _bad(found: Picture) -> None:
     """A sensor is silent, the centre is gone, and then the agent stops answering."""
     _fault(found, NOW - 25)
     found.away = Away("silent", NOW - 20)
+
+
+DIFF = "--- agent.yaml\n+++ agent.yaml (new)\n@@ -1,3 +1,3 @@\n site: cl-02\n-name: Chí Minh\n+name: Phường Chí Minh"
+
+
+def _configured(found: Picture, **facts: object) -> None:
+    _good(found)
+    bare = ConfigNow("/etc/edge-agent/agent.yaml", "", None, DIFF, None, 0.0, "", "", 0.0)
+    found.config.take(msgspec.structs.replace(bare, **facts), NOW - 0.4)
+
+
+def _trial(found: Picture) -> None:
+    _configured(found, candidate="name: Phường Chí Minh", trial_by="tuan.nv", left_s=118.4)
+
+
+def _candidate(found: Picture) -> None:
+    _configured(found, candidate="name: Phường Chí Minh")
+
+
+def _refused(found: Picture) -> None:
+    _configured(found, problems=["/etc/edge-agent/agent.yaml:2:1: nmae: ?"], diff=DIFF.replace("+name", "+nmae"))
 
 
 def _fault(found: Picture, at: float = NOW - 0.4) -> None:

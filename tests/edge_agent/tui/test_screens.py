@@ -10,15 +10,19 @@ import os
 import re
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from edge_agent.show import width
 from edge_agent.text import texts
 from edge_agent.tui.page import Painter
-from edge_agent.tui.views.screens import SCREENS
-from tests.edge_agent.tui.pictures import STATES, Frozen, picture
+from edge_agent.tui.picture import Away
+from edge_agent.tui.views.frame import Frame
+from edge_agent.tui.views.screens import SCREENS, header
+from tests.edge_agent.tui.pictures import CHANGING, NOW, STATES, Frozen, picture
 from tests.edge_agent.tui.test_app import Still
 
+EIGHT = "".join(str(number) for number, _ in enumerate(SCREENS, 1))
 FOLDER = Path(__file__).parent / "screens"
 SIZES = ((40, 20), (80, 24), (200, 60))
 DOCS = Path(__file__).parents[3] / "docs" / "screens"
@@ -26,13 +30,14 @@ SHOTS = [("overview", "fault", "1"), ("points", "fault", "2"), ("uplink", "fault
 WRITE = os.environ.get("EDGE_PICTURES") == "write"
 
 
-async def drawn(state: str, language: str, size: tuple[int, int]) -> str:
-    """The eight screens below each other."""
-    terminal = Still(picture(state), texts(language, strict=True), Painter(marks=True, colour=True), Frozen())
+async def drawn(state: str, language: str, size: tuple[int, int], keys: str = EIGHT, maintain: str = "") -> str:
+    """The screens of these keys below each other; `maintain`: by whom things are changed."""
+    terminal = Still(picture(state), texts(language, strict=True), Painter(marks=True, colour=True), Frozen(), maintain)
+    terminal._maintain._token = maintain
     parts = []
     async with terminal.run_test(size=size) as pilot:
-        for number, _ in enumerate(SCREENS, 1):
-            await pilot.press(str(number))
+        for key in keys:
+            await pilot.press(key)
             too_wide = [row.plain for row in terminal.rows() if width(row.plain) > size[0]]
             assert not too_wide
             parts.append(terminal.as_text())
@@ -44,7 +49,43 @@ async def drawn(state: str, language: str, size: tuple[int, int]) -> str:
 @pytest.mark.parametrize("state", STATES)
 def test_screens_look_as_they_did(state: str, language: str, size: tuple[int, int]) -> None:
     """What a technician sees changes only on purpose, and no line is wider than the terminal."""
-    shown = asyncio.run(drawn(state, language, size))
+    _compare(asyncio.run(drawn(state, language, size)), state, language, size)
+
+
+@pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size[0]}x{size[1]}")
+@pytest.mark.parametrize("language", ["vi", "en"])
+@pytest.mark.parametrize("state", CHANGING)
+def test_changes_look_as_they_did(state: str, language: str, size: tuple[int, int]) -> None:
+    """On every size the countdown and the way back are seen, and who may change things."""
+    shown = asyncio.run(drawn(state, language, size, keys="8", maintain="nguyen-van-tuan"))
+    _compare(shown, state, language, size)
+    text = texts(language, strict=True)
+    whole = " ".join(shown.split())
+    assert f"[{text('tui.maintain', name='')}" in shown.splitlines()[0]
+    trial = text("tui.config.trial", name="tuan.nv", left=118.0)
+    assert (trial in whole, text.duration(118) in shown.splitlines()[0]) == (state == "trial", state == "trial")
+    assert (text("tui.config.next") in whole) == (state == "candidate")
+
+
+@pytest.mark.parametrize("columns", [40, 80])
+@pytest.mark.parametrize("maintain", ["", "nguyen-van-tuan"])
+def test_mode_is_always_seen(columns: int, maintain: str) -> None:
+    """Whatever else wants the first line: a long name, a filter, a slow line, a pause, a trial, an old screen."""
+    known = picture("trial")
+    assert known.status.value
+    named = msgspec.structs.replace(known.status.value, name="Trạm bơm Nguyễn Thị Minh Khai – cụm đầu mối")
+    known.status.take(named, NOW)
+    known.away = Away("silent", NOW - 20)
+    text = texts("vi", strict=True)
+    frame = Frame(text=text, columns=columns, now=NOW, wall=Frozen().wall(), find="mực-nước-cống-2", maintain=maintain)
+    frame = msgspec.structs.replace(frame, interval=5.0, paused=True)
+    for now in (NOW, NOW + 60):
+        shown = header(known, msgspec.structs.replace(frame, now=now)).plain
+        assert text("tui.maintain" if maintain else "tui.read_only", name="") in shown
+        assert width(shown) <= columns
+
+
+def _compare(shown: str, state: str, language: str, size: tuple[int, int]) -> None:
     file = FOLDER / f"{size[0]}x{size[1]}-{state}-{language}.txt"
     if WRITE:
         FOLDER.mkdir(exist_ok=True)
