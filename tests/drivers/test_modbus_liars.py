@@ -266,7 +266,7 @@ def test_a_slave_that_lies_at_random(run: Run, rtu: bool) -> None:
                 seen.update(value is not None for value in values(batch))
                 if time.monotonic() > end:
                     break
-        assert seen[True] > (5 if rtu else 50)
+        assert seen[True] > (7 if rtu else 90)
         assert seen[False] > 10
         server.close()
 

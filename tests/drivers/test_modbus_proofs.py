@@ -81,8 +81,8 @@ def test_silent_units_on_a_line_for_ten_minutes(capsys: pytest.CaptureFixture[st
 def test_silent_units_on_a_line() -> None:
     """The same at a fifth of the time-outs, for some seconds: most of what is lost is lost at the onset."""
     one, five = uvloop.run(_both())
-    assert one.share >= 0.75
-    assert five.share >= 0.5
+    assert one.share >= 0.95
+    assert five.share >= 0.6
     assert five.probes <= 5 * (3 + 10)
 
 
@@ -201,7 +201,7 @@ def test_an_honest_unit_beside_a_liar(run: Run, rtu: bool) -> None:
                 read += name == "d2" and was_read(batch)
                 if time.monotonic() > began + 3:
                     break
-        assert read >= (5 if rtu else 10)  # of 15
+        assert read >= (6 if rtu else 13)  # of 15
         server.close()
 
     run(main())
@@ -289,7 +289,7 @@ def test_a_gateway_that_closes_for_a_dead_unit(run: Run) -> None:
             assert [trouble.what for trouble in driver.troubles()] == ["device_silent"]
             assert driver.devices["d1"].cause == "silent"
             assert driver.devices["d1"].next_try is not None
-        assert read >= 12  # of 30
+        assert read >= 21  # of 30
         server.close()
 
     run(main())
