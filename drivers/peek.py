@@ -63,13 +63,21 @@ async def look(bus: ModbusBus, request: Request, timeout: float, beside: bool = 
 async def _neighbours(bus: ModbusBus, request: Request, timeout: float) -> dict[int, int]:
     """The same and one address more on each side: together, else the side that there is."""
     unit, fc, first, last = request.dev_id, request.function_code, request.address, request.address + request.count - 1
+    taken = _taken(bus, unit, fc)
     low, high = max(first - 1, 0), min(last + 1, HIGHEST)
+    low, high = (first if low in taken else low), (last if high in taken else high)
     for start, end in dict.fromkeys([(low, high), (first, high), (low, last), (low, low), (high, high)]):
         if end - start < most(fc):
             wider = Request(unit, fc, start, end - start + 1)
             if words := contents(wider, await bus.guest(wider, timeout)):
                 return words
     return {}
+
+
+def _taken(bus: ModbusBus, number: int, fc: int) -> set[int]:
+    """Addresses whose content a look would take away from the polls."""
+    polled = (row for unit in bus.units() if unit.device.unit == number for row in unit.map.registers)
+    return {at for row in polled if row.once and row.fc == fc for at in range(row.addr, row.end)}
 
 
 def contents(request: Request, answer: Answer) -> dict[int, int]:

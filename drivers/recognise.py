@@ -37,21 +37,34 @@ class Model(msgspec.Struct, frozen=True):
 class Reader:
     """Reads blocks of one unit, each once."""
 
-    def __init__(self, bus: ModbusBus, unit: int, timeout: float, tuned: tuple[int, str] | None = None) -> None:
-        """`tuned`: baud and framing, where they are not the bus's."""
+    def __init__(
+        self,
+        bus: ModbusBus,
+        unit: int,
+        timeout: float,
+        tuned: tuple[int, str] | None = None,
+        *,
+        polled: bool = False,
+    ) -> None:
+        """`tuned`: baud and framing, where they are not the bus's. `polled`: other polls wait while it is silent.
+
+        Such a unit is left alone after the first question that it ignores.
+        """
         self._bus, self._unit, self._timeout = bus, unit, timeout
         self._baud = tuned[0] if tuned else None
         self._framing = tuned[1] if tuned else None
         self._known: dict[tuple[int, int, int], bytes | None] = {}
+        self._polled, self._ignores = polled, False
 
     async def read(self, fc: int, start: int, count: int) -> bytes | None:
         """Data of the block. Raises guests.BusAway."""
         key = fc, start, count
-        if key not in self._known:
+        if key not in self._known and not self._ignores:
             request = Request(self._unit, fc, start, count)
             answer = await self._bus.guest(request, self._timeout, self._baud, self._framing)
             self._known[key] = answer.data if answer.outcome is Outcome.ok else None
-        return self._known[key]
+            self._ignores = self._polled and answer.outcome is Outcome.timeout
+        return self._known.get(key)
 
 
 async def recognise(reader: Reader, profiles: Iterable[Profile]) -> list[Model]:

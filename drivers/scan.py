@@ -99,10 +99,9 @@ class _Scan:
     async def ask(self, unit: int, setting: Setting) -> Found | None:
         """Is the unit there? Raises guests.BusAway."""
         own = tuned(self.told, setting)
-        wait = self.wanted.wait or patience(self.told, setting)
         found = None
-        for function in self.wanted.functions:
-            answer = await self.bus.guest(Request(unit, function, 0, 1), wait, *(own or (None, None)))
+        for request, wait in self.questions(unit, setting):
+            answer = await self.bus.guest(request, wait, *(own or (None, None)))
             if answer.outcome in (Outcome.timeout, Outcome.lost) or answer.code in (10, 11):
                 continue  # a gateway's 10 and 11 say that nobody is there
             if answer.outcome is Outcome.garbled and found is None:
@@ -112,6 +111,17 @@ class _Scan:
             if answer.outcome is not Outcome.garbled:
                 break
         return found
+
+    def questions(self, unit: int, setting: Setting) -> list[tuple[Request, float]]:
+        """Asked in this order until the unit answers, each with the seconds to wait for it.
+
+        One that is polled is asked for what it is polled for: it may not answer to anything else.
+        """
+        polled = next((each for each in self.bus.units() if each.device.unit == unit), None)
+        if polled and not polled.failing and not tuned(self.told, setting) and (known := polled.harmless()):
+            return [(known, self.told.timeout)]
+        wait = self.wanted.wait or patience(self.told, setting)
+        return [(Request(unit, function, 0, 1), wait) for function in self.wanted.functions]
 
     def found(self, unit: int, setting: Setting, answer: str, seconds: float) -> Found:
         device = self.devices.get(unit, "") if tuned(self.told, setting) is None else ""
@@ -123,7 +133,7 @@ class _Scan:
         if found.answer in ("garbled", "late") or not self.wanted.models:
             return found
         wait = max(self.wanted.wait or 0.0, 2 * patience(self.told, setting), 3 * found.ms / 1000)
-        reader = Reader(self.bus, found.unit, wait, tuned(self.told, setting))
+        reader = Reader(self.bus, found.unit, wait, tuned(self.told, setting), polled=bool(found.device))
         return msgspec.structs.replace(found, models=tuple(await recognise(reader, self.profiles)))
 
 

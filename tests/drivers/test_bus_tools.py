@@ -92,6 +92,26 @@ def test_scan_of_a_serial_line_finds_who_is_there(run: Run) -> None:
     run(main())
 
 
+def test_scan_of_a_polled_unit_that_ignores_what_it_lacks(run: Run) -> None:
+    """It is found by what it is polled for, and one question for its model is all that it is let alone to ignore."""
+
+    async def main() -> None:
+        slave = Slave(rtu=True)
+        slave.always = lambda s, ask: (honest if (ask.start, ask.number) == (0, 2) else silence)(s, ask)
+        models = [profile(row("t", start, "weather.temp_c")) for start in (100, 200, 300, 400)]
+        models = [each.model_copy(update={"id": f"m{i}"}) for i, each in enumerate(models)]
+        with slave.on_a_pty() as port:
+            told = bus(port, device(1, every=0.05))
+            async with running(told) as driver:
+                while driver.devices["d1"].ok < 2:
+                    await asyncio.sleep(0.01)
+                found, _ = await scanned(driver, told, scan.Wanted(units=(1,), wait=0.03), *models)
+        assert [(each.answer, each.device) for each in found] == [("ok", "d1")]
+        assert sum((ask.start, ask.number) != (0, 2) for ask in slave.asked) == 1
+
+    run(main())
+
+
 def test_line_without_devices_belongs_to_the_tools(run: Run) -> None:
     """Where nothing is polled yet, a scan need not save time for polls: a new box is set up quickly."""
 

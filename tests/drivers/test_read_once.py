@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
+from drivers.frames import Request
+from drivers.modbus import ModbusBus
+from drivers.peek import look
 from drivers.planner import plan, tcp_line
 from drivers.profile import library, read_profile
 from drivers.recognise import blocks_of
 from tests.drivers import liar
 from tests.drivers.liar import Ask, Chunks, Slave
 from tests.drivers.polling import Run, bus, device, polled, profile, right, row, take, until, values, was_read
+from tests.drivers.test_bus_tools import consume
 
 RAIN = profile(
     row("t", 0, "weather.temp_c"), row("rain", 1, "weather.rain_mm", once=True), row("h", 2, "weather.rh_pct")
@@ -53,6 +59,28 @@ def test_register_read_once_after_a_fault(run: Run, rtu: bool, lost: int) -> Non
         good = right(slave, 1, 3, 1)[0]
         brought = sum(good in values(batch) for batch in found)
         assert brought == len(given)  # each content that the device gave away is told
+        server.close()
+
+    run(main())
+
+
+def test_look_beside_a_register_that_is_read_once(run: Run) -> None:
+    """The neighbours of what a technician reads are read too, but not one that this would empty."""
+
+    async def main() -> None:
+        slave = Slave()
+        server, port = await slave.listen()
+        told = bus(port, device(every=30.0))
+        driver = ModbusBus(told, {"test": RAIN})
+        polls = asyncio.create_task(consume(driver))
+        while driver.devices["d1"].ok < 3:
+            await asyncio.sleep(0.01)
+        slave.asked.clear()
+        seen = await look(driver, Request(1, 3, 2, 1), 1.0, beside=True)
+        assert sorted(seen.words) == [2, 3]
+        assert all(ask.start > 1 for ask in slave.asked)
+        polls.cancel()
+        await asyncio.wait({polls})
         server.close()
 
     run(main())
