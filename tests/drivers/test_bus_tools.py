@@ -157,7 +157,7 @@ def test_scan_finds_the_speed_of_a_device(run: Run) -> None:
             end = os.open(port, os.O_RDWR | os.O_NOCTTY)
             slave.always = at_speed(end, {1: termios.B115200, KNOWN: termios.B19200})
             told = bus(port, device(1, every=0.05))
-            wanted = scan.Wanted(units=(KNOWN,), bauds=(9600, 19200, 115200), framings=("8N1", "8E1"), wait=0.03)
+            wanted = scan.Wanted(units=(KNOWN,), bauds=(9600, 19200, 115200), framings=("8N1", "8E1"), wait=0.08)
             async with running(told) as driver:
                 found, end_of_scan = await scanned(driver, told, wanted)
                 polled = await look(driver, Request(1, 3, 0, 2), 0.5)
@@ -216,7 +216,7 @@ def test_scan_finds_the_framing_of_a_device(run: Run, monkeypatch: pytest.Monkey
 
             slave.always = own_framing
             told = bus(pty, device(1, every=0.05))
-            wanted = scan.Wanted(units=(KNOWN,), framings=("8N1", "8E1", "8O1", "8N2"), wait=0.03, models=False)
+            wanted = scan.Wanted(units=(KNOWN,), framings=("8N1", "8E1", "8O1", "8N2"), wait=0.15, models=False)
             async with running(told) as driver:
                 found, end = await scanned(driver, told, wanted)
                 assert (await look(driver, Request(1, 3, 0, 2), 0.5)).outcome == "ok"
