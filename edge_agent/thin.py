@@ -99,7 +99,7 @@ def thin(entries: Iterable[Entry], site: str, policy: Policy | None) -> Thinned:
     gone: Counter[Key] = Counter()
     markers: Counter[tuple[int, str]] = Counter()
     gaps: dict[str, _Gap] = {}
-    seen: set[tuple[str, int]] = set()
+    seen: set[tuple[str, str, int]] = set()
     for entry in entries:
         line = entry.line
         if line.measurement == GAP:
@@ -117,8 +117,9 @@ def thin(entries: Iterable[Entry], site: str, policy: Policy | None) -> Thinned:
     return Thinned(kept, gone, markers)
 
 
-def _stays(line: Line, policy: Policy, seen: set[tuple[str, int]]) -> bool:
-    key = (line.series, line.time // policy.every_ms)
+def _stays(line: Line, policy: Policy, seen: set[tuple[str, str, int]]) -> bool:
+    """A device's alarm points and its others share a series, each with lines of their own: one of each stays."""
+    key = (line.series, line.fields[0][0] if line.fields else "", line.time // policy.every_ms)
     if key not in seen:
         seen.add(key)
         return True
