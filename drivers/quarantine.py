@@ -13,7 +13,7 @@ ENOUGH = 3
 LONGEST = 60.0
 """Seconds between two probes at most; longer only where the unit's own period is."""
 SHAKY = 4
-"""Good polls after a failure until a unit is trusted again."""
+"""Good polls after a failure until a unit is trusted again, at most: as many as it failed."""
 SHARE, SAVED = 0.02, 5.0
 """Share of the line's time that failing units may cost the others, and seconds of it that may be saved up."""
 
@@ -71,7 +71,7 @@ class Quarantine:
         """A poll brought nothing."""
         self.failed += 1
         self.cause = cause
-        self.shaky = SHAKY
+        self.shaky = max(self.shaky, min(self.failed, SHAKY))
 
     def pause(self, every: float) -> float:
         """Seconds from this poll to the next, of a unit that should be asked `every` so many."""
