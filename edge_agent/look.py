@@ -142,6 +142,11 @@ def _box_lines(found: BoxNow, text: Text, zone: ZoneInfo) -> list[str]:
     if found.memory_available_mb is not None:
         lines.append(text("box.memory", mb=found.memory_available_mb, load=found.load_1m, cpus=found.cpus))
     lines.append(text("box.up", up=found.up_s))
+    for way in found.network.interfaces:
+        addresses = ", ".join(way.addresses) or text(
+            "tui.network.no_address" if way.carrier else "tui.network.no_signal"
+        )
+        lines.append(f"{way.name}: {text(f'tui.network.{way.kind}')}, {addresses}")
     lines += [text("box.service", name=s.name, state=s.state, restarts=s.restarts) for s in found.services]
     lines.append("  ".join(f"{name} {version}" for name, version in found.versions.items()))
     return lines

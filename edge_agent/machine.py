@@ -21,6 +21,7 @@ import msgspec
 
 from drivers.box import THERMAL, THROTTLED
 from edge_agent import __version__, clock
+from edge_agent.interfaces import NetworkNow, network
 
 T = TypeVar("T")
 
@@ -101,6 +102,7 @@ class BoxNow(msgspec.Struct, frozen=True):
     model: str
     services: list[Service]
     versions: dict[str, str]
+    network: NetworkNow = NetworkNow()
 
 
 def look(state: Path) -> BoxNow:
@@ -117,6 +119,7 @@ def look(state: Path) -> BoxNow:
         model=_try(lambda: Path("/proc/device-tree/model").read_text(encoding="utf-8").rstrip("\0")) or "",
         services=_try(_services) or [],
         versions=_versions(),
+        network=_try(network) or NetworkNow(),
     )
 
 

@@ -26,6 +26,7 @@ from edge_agent.commands import Wrong, wrong
 from edge_agent.config import HTTP_PORTS, Config, Influx, MqttUplink
 from edge_agent.ladder import Fact, Facts, Red, Rung, State, Step, Way, climb
 from edge_agent.net_show import Answer, Asking, Begun, Climbed, Event, Kind, Known, Report, Screen, Told, Verdict
+from edge_agent.own_rungs import OwnRungs, is_beyond
 from edge_agent.rungs import BrokerRungs, Consent, DatabaseRungs
 from edge_agent.text import Text, texts
 
@@ -35,7 +36,7 @@ PATIENCE = 60.0
 
 
 class Target(msgspec.Struct, frozen=True):
-    """One broker or sink."""
+    """One broker or sink, or the box itself, whose rungs all others stand on."""
 
     id: str
     kind: Kind
@@ -43,8 +44,10 @@ class Target(msgspec.Struct, frozen=True):
     steps: tuple[Step, ...]
     facts: Facts
     """For every sentence."""
-    username: str
-    secrets: tuple[Secret, ...]
+    username: str = ""
+    secrets: tuple[Secret, ...] = ()
+    host: str = ""
+    """Which machine has to be reached; empty: the box itself."""
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -90,7 +93,7 @@ def _by_agent(config: Config, screen: Screen, text: Text) -> Answer | None:
         if isinstance(error, Refused) and error.what == "file_changed":
             screen.say(error.sentence)
         return None
-    return Answer(verdict([report.state for report in reports]), reports, by="agent")
+    return Answer(verdict_of(reports), reports, by="agent")
 
 
 def _by_ourselves(config: Config, consent: Consent | None, screen: Screen, text: Text) -> Answer:
@@ -99,7 +102,7 @@ def _by_ourselves(config: Config, consent: Consent | None, screen: Screen, text:
     if unknown := sorted({secret.name for target in wanted for secret in target.secrets if not _known(secret)}):
         screen.say(text("net.by_ourselves", names=", ".join(unknown)))
     reports = asyncio.run(climb_all(wanted, text, screen.show))
-    return Answer(verdict([report.state for report in reports]), reports)
+    return Answer(verdict_of(reports), reports)
 
 
 def _known(secret: Secret) -> bool:
@@ -111,15 +114,24 @@ def _known(secret: Secret) -> bool:
 
 
 async def climb_all(wanted: Sequence[Target], text: Text, tell: Callable[[Event], None]) -> list[Report]:
-    """One after the other, so that what is printed belongs together."""
-    reports = []
+    """One after the other, so that what is printed belongs together; a box without a network asks nobody."""
+    reports = list[Report]()
     for target in wanted:
-        tell(Begun(target.id, target.where))
-        rungs = [told_of(rung, target, text) for rung in await climb(target.steps, _Watch(target, text, tell))]
-        state = worst([rung.state for rung in rungs])
-        reports.append(Report(target.id, target.kind, target.where, state, rungs))
+        if any(report.kind == "box" and report.state == "failed" for report in reports) and is_beyond(target.host):
+            reports.append(_out_of_reach(target))
+        else:
+            tell(Begun(target.id, target.where))
+            rungs = [told_of(rung, target, text) for rung in await climb(target.steps, _Watch(target, text, tell))]
+            state = worst([rung.state for rung in rungs])
+            reports.append(Report(target.id, target.kind, target.where, state, rungs))
         tell(Climbed(reports[-1]))
     return reports
+
+
+def _out_of_reach(target: Target) -> Report:
+    """Nothing was tried."""
+    rungs = [Told(step.name, "left_out", 0, "", "") for step in target.steps]
+    return Report(target.id, target.kind, target.where, "failed", rungs)
 
 
 class _Watch:
@@ -154,8 +166,15 @@ def worst(states: Sequence[State]) -> Verdict:
     return "attention" if "attention" in states else "ok"
 
 
+def verdict_of(reports: Sequence[Report]) -> Verdict:
+    """Of all ladders: failed only where none leads up to a server."""
+    servers = verdict([report.state for report in reports if report.kind != "box"])
+    own = worst([report.state for report in reports if report.kind == "box"])
+    return "attention" if servers == "ok" and own != "ok" else servers
+
+
 def verdict(states: Sequence[Verdict]) -> Verdict:
-    """Of all ladders: failed only where none leads up."""
+    """Of the ladders to servers."""
     if states and all(state == "failed" for state in states):
         return "failed"
     return "ok" if all(state == "ok" for state in states) else "attention"
@@ -165,7 +184,7 @@ def verdict(states: Sequence[Verdict]) -> Verdict:
 
 
 def targets(config: Config, consent: Consent | None) -> list[Target]:
-    """The ladders of a configuration, brokers first."""
+    """The ladders of a configuration: the box's own where a server lies beyond it, then brokers, then sinks."""
     found = [_broker_target(broker, "broker", BrokerRungs(broker)) for broker in config.mqtt]
     for sink in config.sinks:
         if sink.influxdb:
@@ -174,14 +193,17 @@ def targets(config: Config, consent: Consent | None) -> list[Target]:
         elif sink.mqtt:
             broker = _as_broker(sink.id, sink.mqtt)
             found.append(_broker_target(broker, "sink", BrokerRungs(broker, uplink=True)))
-    return found
+    beyond = [target.host for target in found if is_beyond(target.host)]
+    own = Target(config.site, "box", config.name, tuple(OwnRungs(beyond).steps()), {})
+    return [own, *found] if beyond else found
 
 
 def _broker_target(broker: Broker, kind: Kind, rungs: BrokerRungs) -> Target:
     way = Way(broker.host, broker.port, rungs.tls if broker.tls else None)
     facts = {"broker": broker.id, "where": broker.broker}
     known = tuple(secret for secret in (broker.password,) if secret)
-    return Target(broker.id, kind, broker.broker, (*way.steps(), *rungs.steps()), facts, broker.username or "", known)
+    steps = (*way.steps(), *rungs.steps())
+    return Target(broker.id, kind, broker.broker, steps, facts, broker.username or "", known, broker.host)
 
 
 def _influx_target(id_: str, influx: Influx, rungs: DatabaseRungs) -> Target:
@@ -190,7 +212,8 @@ def _influx_target(id_: str, influx: Influx, rungs: DatabaseRungs) -> Target:
     way = Way(parts.hostname or "", parts.port or HTTP_PORTS[parts.scheme], tls)
     facts = {"sink": id_, "where": influx.url, "database": influx.database or influx.bucket or ""}
     known = tuple(secret for secret in (influx.password, influx.token) if secret)
-    return Target(id_, "sink", influx.url, (*way.steps(), *rungs.steps()), facts, influx.username or "", known)
+    steps = (*way.steps(), *rungs.steps())
+    return Target(id_, "sink", influx.url, steps, facts, influx.username or "", known, parts.hostname or "")
 
 
 def _as_broker(id_: str, uplink: MqttUplink) -> Broker:

@@ -7,7 +7,6 @@ import re
 import shutil
 import sys
 import textwrap
-from collections.abc import Sequence
 from typing import Literal
 
 import msgspec
@@ -20,7 +19,7 @@ LABEL, MOST_COLUMNS = 15, 110
 INDENT = "      "
 NO_BREAK = "\N{NO-BREAK SPACE}"
 
-Kind = Literal["broker", "sink"]
+Kind = Literal["box", "broker", "sink"]
 Verdict = Literal["ok", "attention", "failed"]
 State = Literal["ok", "attention", "failed", "left_out"]
 
@@ -36,7 +35,7 @@ class Told(msgspec.Struct, frozen=True):
 
 
 class Report(msgspec.Struct, frozen=True):
-    """What became of one target."""
+    """What became of one target; of kind `box`: of the rungs that all of them stand on."""
 
     id: str
     kind: Kind
@@ -100,7 +99,7 @@ class Screen:
         elif isinstance(event, Known):
             self._told(event.told)
         else:
-            self._left(event.report.rungs)
+            self._left(event.report)
 
     def say(self, words: str) -> None:
         """A paragraph before the ladders."""
@@ -125,8 +124,11 @@ class Screen:
         self._print(f"  {sign} {bare}".rstrip())
         self._print(paragraph(says, self._columns))
 
-    def _left(self, rungs: Sequence[Told]) -> None:
+    def _left(self, report: Report) -> None:
         """What was not tried because of a red rung, and an empty line below the ladder."""
+        rungs = report.rungs
+        if all(rung.state == "left_out" and not rung.what for rung in rungs):  # It was never begun.
+            self._print(f"{report.id}  {report.where}")
         untried = [rung.rung for rung in rungs if rung.state == "left_out" and not rung.what]
         if untried:
             names = ", ".join(self._text(f"net.rung.{name}") for name in untried)

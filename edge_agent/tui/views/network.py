@@ -1,11 +1,17 @@
-"""Screen 5: the way to every broker and sink, rung by rung, as `edge net` climbs it."""
+"""Screen 5: the way to every broker and sink, rung by rung, as `edge net` climbs it, and the box's own addresses."""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from edge_agent.show import width
 from edge_agent.tui.picture import Picture
-from edge_agent.tui.rows import Row, Span, paragraph, row, shortened
+from edge_agent.tui.rows import Row, Span, fields, paragraph, row, shortened, stated
 from edge_agent.tui.views.frame import Frame, away, title, told
+
+if TYPE_CHECKING:
+    from edge_agent.interfaces import Interface
+    from edge_agent.machine import BoxNow
 
 
 def rows(picture: Picture, frame: Frame) -> list[Row]:
@@ -16,7 +22,28 @@ def rows(picture: Picture, frame: Frame) -> list[Row]:
         found += [*told(run, frame), row()]
     else:
         found += [*paragraph(frame.text("tui.network.begin"), frame.columns - 1, 1), row()]
-    return found + _ways(picture, frame)
+    return [*found, *own(picture, frame), *_ways(picture, frame)]
+
+
+def own(picture: Picture, frame: Frame) -> list[Row]:
+    """The box's own plugs and addresses, to be read out on the telephone."""
+    box: BoxNow | None = picture.box.value
+    if box is None or not box.network.interfaces:
+        return []
+    old = picture.old(frame.now, frame.interval)
+    pairs = [(each.name, _stand(each, frame, old=old)) for each in box.network.interfaces]
+    pairs.append((frame.text("tui.network.gateway"), Span(box.network.gateway or "–")))
+    return [title(frame.text("tui.network.own"), frame.columns), *fields(pairs, frame.columns), row()]
+
+
+def _stand(interface: Interface, frame: Frame, *, old: bool) -> Span:
+    text = frame.text
+    words = [text(f"tui.network.{interface.kind}")]
+    if interface.signal_dbm is not None:
+        words.append(f"{interface.signal_dbm} dBm")
+    words += interface.addresses or [text("tui.network.no_address" if interface.carrier else "tui.network.no_signal")]
+    state = "old" if old else "good" if interface.addresses and interface.carrier else "left_out"
+    return stated(state, ", ".join(words))
 
 
 def _ways(picture: Picture, frame: Frame) -> list[Row]:

@@ -190,6 +190,15 @@ def _last_change(picture: Picture, frame: Frame) -> list[Row]:
     return [row(f" {name:<{LABEL}} {what}"[: frame.columns], leads=Place("box"), key="part-change")]
 
 
+def _network(now: BoxNow, frame: Frame) -> list[Part]:
+    """The addresses by which others reach the box; what lies beyond is for its ladder to say."""
+    ways = now.network.interfaces
+    addresses = [each.split("/")[0] for way in ways if way.carrier for each in way.addresses if ":" not in each]
+    state = "good" if addresses else "uncertain"
+    words = ", ".join(addresses) or frame.text("tui.network.no_address")
+    return [Part(frame.text("tui.screen.network"), state, words, Place("network"))] if ways else []
+
+
 def _machine(picture: Picture, frame: Frame) -> list[Part]:
     """Clock, storage, supply and heat, once the machine has been looked at."""
     now: BoxNow | None = picture.box.value
@@ -203,6 +212,7 @@ def _machine(picture: Picture, frame: Frame) -> list[Part]:
     up = text("tui.overview.up", ago=now.up_s)
     free = text("tui.overview.free", free=float(storage.free_bytes), pct=storage.free_pct)
     return [
+        *_network(now, frame),
         Part(text("tui.box.clock"), synced, now.clock.source, place),
         Part(text("tui.box.storage"), "bad" if storage.read_only else "good", free, place),
         Part(text("tui.overview.power"), "bad" if weak else "good", ", ".join(filter(None, (heat, up))), place),

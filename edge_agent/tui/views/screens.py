@@ -15,7 +15,7 @@ SCREENS = (
     Screen("points", points.rows, ("status", "points", "trends")),
     Screen("modbus", modbus.rows, ("status",)),
     Screen("uplink", uplink.rows, ("status", "journal", "uplink")),
-    Screen("network", network.rows, ("status",)),
+    Screen("network", network.rows, ("status", "box")),
     Screen("meeting", meeting.rows, ("status", "points", "meeting_now")),
     Screen("log", log.rows, ("status", "log")),
     Screen("box", box.rows, ("status", "box", "config", "maintenance", "audit")),

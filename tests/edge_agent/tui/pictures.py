@@ -10,6 +10,7 @@ import msgspec
 
 from edge_agent.board import Counts, PointNow
 from edge_agent.findings import Finding, Findings
+from edge_agent.interfaces import Interface, NetworkNow
 from edge_agent.logbook import LogLine
 from edge_agent.machine import BoxNow, ClockNow, PowerNow, Service, StorageNow
 from edge_agent.maintain import Done, Maintenance
@@ -183,7 +184,14 @@ def _box() -> BoxNow:
     services = [Service("edge-agent", "active", 0), Service("edge-meet", "failed", 3)]
     versions = {"edge": "0.1.0", "python": "3.11.7"}
     power = PowerNow(True, False, True, False, False, False)
-    return BoxNow(clock, power, 58.4, storage, 512.0, 0.42, 4, 1_036_800.0, "Raspberry Pi 4", services, versions)
+    return BoxNow(
+        clock, power, 58.4, storage, 512.0, 0.42, 4, 1_036_800.0, "Raspberry Pi 4", services, versions, _network()
+    )
+
+
+def _network() -> NetworkNow:
+    cable = Interface("eth0", "cable", True, 1000, None, ["192.168.1.20/24"])
+    return NetworkNow([cable, Interface("wlan0", "wifi", False, None, None, [])], "192.168.1.1")
 
 
 def _status(verdict: str, reasons: list[str], points: list[PointNow], sinks: list[SinkStatus]) -> Status:
