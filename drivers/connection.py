@@ -68,6 +68,9 @@ class Connection:
         """The last request failed for the bus's sake, not for the unit's."""
         self.rtu = bus.is_serial or bus.framer == "rtu"
         self._bus, self._tell_late = bus, late
+        self._polled = {device.unit for device in bus.devices}
+        self._tuned = False
+        """The port has a guest's settings."""
         self._wire: Wire | None = None
         self._retry_delay = RETRY_FIRST
         self._proven = False
@@ -132,8 +135,10 @@ class Connection:
         await self._wait_for_line(wire.guard)  # before the settings change: a late answer comes with the old ones
         try:
             wire.tune(*tuned)
+            self._tuned = True
             return await self.ask(request, patience, trusted=False, shaky=True, guest=True)
         finally:
+            self._tuned = False
             if not wire.lost:
                 wire.tune(self._bus.baud, self._bus.framing)
 
@@ -148,7 +153,7 @@ class Connection:
         if outcome in UNSETTLED:
             self.doubts.add(debt.number)
         if self.rtu and outcome in UNSETTLED:
-            self.held = self._silence.hold(debt, patience, trusted)
+            self.held = self._silence.hold(debt, patience, trusted, self._allowed(debt.number, patience, outcome))
             self.busy += self.held
         elif outcome is Outcome.timeout and self.guard:
             self._overdue[self.guard.transaction] = debt
@@ -161,6 +166,16 @@ class Connection:
         self._unanswered = self._unanswered + 1 if outcome is Outcome.timeout else 0
         if self._wire and (self._wire.guard.broken or self._half_open()):
             self.drop()
+
+    def _allowed(self, number: int, patience: float, outcome: Outcome) -> float:
+        """Seconds that the answer may still take; what was waited for where none can come that does harm.
+
+        So where it did come, though spoilt; where nobody polls the unit, so that no value is kept; and where the port
+        had a guest's settings: it would come with them, and be no frame.
+        """
+        came = self.guard is not None and (outcome is Outcome.short or self.guard.spoilt)
+        harmless = came or number not in self._polled or self._tuned
+        return patience if harmless else max(patience, self._bus.timeout)
 
     def _half_open(self) -> bool:
         enough = 2 if monotonic() > self._answered_at + LONG_SILENT else UNANSWERED

@@ -144,12 +144,14 @@ class Guard:
         """Bytes came while no request was under way."""
         self.heard_at = 0.0
         """`time.monotonic()` of the last byte (RTU only)."""
+        self.spoilt = False
+        """RTU: an answer of the right unit, function and length came, with a wrong check sum."""
         self.sent = self.heard = b""
         """The last request as it went out, and all bytes that came since, for whoever listens in."""
 
     def expect(self, request: Request) -> None:
         """The next packet out is `request`."""
-        self._unclear = False
+        self._unclear = self.spoilt = False
         self._end(Outcome.timeout)
         self._request = request
 
@@ -295,6 +297,13 @@ class RtuGuard(Guard):
                 self._late(frame[0])
             at = self._at = at + len(frame)
         self._unclear = len(data) > self._at
+
+    def expire(self) -> None:
+        """See Guard.expire."""
+        request = self._request
+        super().expire()
+        whole = request is not None and len(self.heard) >= len(request.head) + request.size + 2
+        self.spoilt = request is not None and whole and self.heard.startswith(request.head)
 
     def _is_echo(self, request: Request) -> bool:
         """Own bytes are no answer; but the answer to a write of one register looks the same where none is heard."""

@@ -245,7 +245,7 @@ class ModbusBus:
         return False
 
     def _rests_until(self, unit: Unit) -> float:
-        return self._connection.rests_until(unit.device.unit) if unit.failing else 0.0
+        return self._connection.rests_until(unit.device.unit)
 
     async def _poll(self, unit: Unit, alarms: bool | None = None) -> bool:
         """Ask the unit's blocks; the first that gets no answer ends the poll where going on would cost the line.

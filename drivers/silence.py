@@ -1,8 +1,9 @@
 """When an RTU line may carry the next request: after a time-out not before no late answer can come. No I/O.
 
 Nothing in an RTU frame tells the late answer to one request from the answer to the next, except its unit. So after an
-answer that did not come the whole line is held; a unit that has long been silent, or that nobody polls, holds only
-itself: should it answer after all, its frame is not taken for another unit's, and the line is too dear to wait for it.
+answer that did not come the whole line is held, for as long as was waited, and the unit rests for longer: a time-out
+that is learned says what is usual, not what is possible. A unit that has long been silent, or that nobody polls, holds
+only itself: should it answer after all, its frame is not taken for another unit's, and the line is too dear to wait.
 """
 
 from __future__ import annotations
@@ -54,16 +55,24 @@ class Silence:
         """Seconds that the longest late answer took."""
         self._rest: dict[int, float] = {}
         """Until when a unit is not asked, by number."""
+        self._slowest_of: dict[int, float] = {}
+        """Seconds that the longest late answer of a unit took."""
 
-    def hold(self, debt: Debt, patience: float, whole_line: bool) -> float:
-        """The request was waited for `patience` seconds in vain. How many seconds nobody may be asked."""
+    def hold(self, debt: Debt, patience: float, whole_line: bool, allowed: float) -> float:
+        """The request was waited for `patience` seconds in vain. How many seconds nobody may be asked.
+
+        `allowed`: seconds that its answer may take by the configuration; the unit itself rests accordingly.
+        """
         self._debt = self._debts[debt.number] = debt
+        now = monotonic()
         seconds = max(TIMES_PATIENCE * patience, min(TIMES_SLOWEST * self._slowest, LATEST))
-        if whole_line:
-            self._until = monotonic() + seconds
-            return seconds
-        self._rest[debt.number] = monotonic() + seconds
-        return 0.0
+        slowest = min(TIMES_SLOWEST * self._slowest_of.get(debt.number, 0.0), LATEST)
+        rest = max(now + seconds, debt.sent + (1 + TIMES_PATIENCE) * allowed, debt.sent + allowed + slowest)
+        self._rest[debt.number] = max(self._rest.get(debt.number, 0.0), rest)
+        if not whole_line:
+            return 0.0
+        self._until = now + seconds
+        return seconds
 
     def pause(self, debt: Debt, seconds: float) -> None:
         """Listen for so long before the next request: the answer that came may not have been the last."""
@@ -72,7 +81,9 @@ class Silence:
 
     def settle(self, number: int) -> Debt | None:
         """A whole answer of the unit came while another was asked: the request that it is late for."""
-        return self._debts.pop(number, None)
+        if debt := self._debts.pop(number, None):
+            self._took(debt, monotonic())
+        return debt
 
     def rests_until(self, number: int) -> float:
         """`time.monotonic()` before which the unit is not asked; in the past: it may be."""
@@ -94,4 +105,8 @@ class Silence:
         if not stray or not debt:
             return None
         self._slowest = max(self._slowest, guard.heard_at - debt.sent)
+        self._took(debt, guard.heard_at)
         return debt
+
+    def _took(self, debt: Debt, heard_at: float) -> None:
+        self._slowest_of[debt.number] = max(self._slowest_of.get(debt.number, 0.0), heard_at - debt.sent)

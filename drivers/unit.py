@@ -103,11 +103,6 @@ class Unit:
         """Seconds of the line that its next poll takes, as far as can be told."""
         return self._takes + self._bus.timeout if self._failed else self._takes
 
-    @property
-    def failing(self) -> bool:
-        """The last poll was not all good."""
-        return self._failed > 0
-
     def patience(self, step: Step, most: float = NO_LIMIT) -> float:
         """Seconds to wait for an answer: learned, within the bus's time-out, and within `most` unless it was slower.
 

@@ -16,9 +16,10 @@ import msgspec
 import pytest
 import uvloop
 
-from drivers import scan
+from drivers import scan, turnaround
 from drivers.driver import Batch
 from drivers.settings import Bus
+from drivers.turnaround import FEW
 from tests.drivers import liar
 from tests.drivers.liar import Ask, Chunks, Slave
 from tests.drivers.polling import FAR_APART, Run, bus, device, polled, right, take, values, was_read
@@ -179,6 +180,81 @@ def test_ten_thousand_reads_of_a_liar(rtu: bool, capsys: pytest.CaptureFixture[s
         print(f"\nliar over {'rtu' if rtu else 'tcp'}: {dict(seen)}")
     assert seen["wrong"] == 0
     assert seen["right"] > 5_000
+
+
+async def _late_once(lateness: float, timeout: float) -> tuple[int, int]:
+    """One answer comes so many time-outs late to a line that has learned a short one: values taken and wrong ones."""
+    slave, lies, good, wrong = Slave(rtu=True), 0, 0, 0
+    usual = liar.after(0.03)
+
+    def lie(slave: Slave, ask: Ask) -> Chunks:
+        nonlocal lies
+        lies += len(slave.asked) == 4 * FEW
+        return (liar.after(lateness * timeout) if len(slave.asked) == 4 * FEW else usual)(slave, ask)
+
+    slave.always = lie
+    with slave.on_a_pty() as port:
+        async with polled(bus(port, device(every=0.001), timeout=timeout), FAR_APART) as (driver, batches):
+            expected = right(slave, 1, 3, 0, 3000, 6000)
+            async for batch in batches:
+                pairs = [pair for pair in zip(values(batch), expected, strict=True) if pair[0] is not None]
+                good += sum(value == known for value, known in pairs)
+                wrong += sum(value != known for value, known in pairs)
+                if len(slave.asked) >= 6 * FEW:
+                    break
+            assert lies == 1
+            assert driver.devices["d1"].timeout >= 1
+    return good, wrong
+
+
+def test_a_late_answer_where_a_short_time_out_was_learned(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A device that usually answers at once takes up to three time-outs of the bus: no value lands under another."""
+    monkeypatch.setattr(turnaround, "LEAST", 0.05)
+    timeout = 0.4
+
+    async def main() -> list[tuple[int, int]]:
+        return await asyncio.gather(*(_late_once(0.6 + 0.1 * i, timeout) for i in range(25)))
+
+    found = uvloop.run(main())
+    assert [wrong for _, wrong in found] == [0] * len(found)
+    assert all(good > 2 * FEW for good, _ in found)
+
+
+@pytest.mark.faults
+@pytest.mark.timeout(900)
+def test_late_answers_at_the_default_time_out(capsys: pytest.CaptureFixture[str]) -> None:
+    """Answers of 30 ms, one in fifteen late by half to three times the time-out of 1 s, five minutes: none is wrong."""
+
+    async def line(seed: int, units: int) -> Counter[str]:
+        slave, chance = Slave(rtu=True), random.Random(seed)
+
+        def lie(slave: Slave, ask: Ask) -> Chunks:
+            late = len(slave.asked) > 20 * units and chance.random() < 1 / 15
+            return liar.after(chance.uniform(0.5, 3.0) if late else 0.03)(slave, ask)
+
+        slave.always = lie
+        seen, end = Counter[str](), time.monotonic() + 300.0
+        with slave.on_a_pty() as port:
+            polled_units = [device(unit + 1, every=0.2 if units > 1 else 0.001) for unit in range(units)]
+            async with polled(bus(port, *polled_units, timeout=1.0), FAR_APART) as (_, batches):
+                async for batch in batches:
+                    last = batch.readings[-1]
+                    if last.source.measurement != "link":
+                        known = right(slave, int(last.source.device[1:]), 3, 0, 3000, 6000)
+                        for value, good in zip(last.values, known, strict=True):
+                            seen["missing" if value is None else "right" if value == good else "wrong"] += 1
+                    if time.monotonic() > end:
+                        break
+        return seen
+
+    async def main() -> list[Counter[str]]:
+        return await asyncio.gather(*(line(seed, units) for seed in range(1, 6) for units in (1, 3)))
+
+    found = sum(uvloop.run(main()), Counter[str]())
+    with capsys.disabled():
+        print(f"\nlate by 0.5 to 3 time-outs of 1 s: {dict(found)}")
+    assert found["wrong"] == 0
+    assert found["right"] > 5_000
 
 
 @pytest.mark.parametrize("rtu", [False, True], ids=["tcp", "rtu"])
