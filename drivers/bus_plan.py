@@ -10,7 +10,8 @@ from pathlib import Path
 
 import msgspec
 
-from drivers.planner import Line, cost, plan, serial_line, tcp_line
+from drivers.bus_line import assumed
+from drivers.planner import Line, cost, plan
 from drivers.profile import Profile
 from drivers.register import BIT_FUNCTIONS, Block, Register
 from drivers.settings import Bus, Device
@@ -62,6 +63,8 @@ class PlannedDevice(msgspec.Struct, frozen=True):
     """What the device once refused to read over, so that no request does again."""
     cuts: list[PlannedRange] = []
     """Where a block without holes was refused: no request reads both these neighbours."""
+    measured: bool = False
+    """Costs are those that the running agent has learned from its answers; else by the configuration."""
 
 
 class PlannedBus(msgspec.Struct, frozen=True):
@@ -72,22 +75,16 @@ class PlannedBus(msgspec.Struct, frozen=True):
     line: str
     """`9600 8N1`, or `tcp`."""
     measured: bool
-    """Costs are those that the running agent has learned from the devices' answers; else by the configuration."""
+    """Every device's costs are what the running agent has learned from its answers."""
     devices: list[PlannedDevice]
     load_pct: float
     """Part of the line's time that polling takes while all is well."""
     singles_load_pct: float
 
 
-def line_of(bus: Bus) -> Line:
-    """What a request costs on this bus, by the configuration."""
-    known = {} if bus.turnaround is None else {"turnaround": bus.turnaround}
-    return serial_line(bus.baud, bus.framing, **known) if bus.is_serial else tcp_line(*known.values())
-
-
 def planned(bus: Bus, profiles: Mapping[str, Profile], memory: Path | None = None) -> PlannedBus:
     """The plan of one bus by its configuration, and the splits in the file `memory`. Raises profile.UnknownVariant."""
-    line, splits = line_of(bus), SplitMemory(memory, bus.where)
+    line, splits = assumed(bus)[0], SplitMemory(memory, bus.where)
     devices = []
     for device in bus.devices:
         profile = profiles[device.profile]
@@ -95,24 +92,26 @@ def planned(bus: Bus, profiles: Mapping[str, Profile], memory: Path | None = Non
         limits = profile.request_limits()
         split = splits.recall(device.unit, made_for(registers, limits))
         devices.append(_device(device, registers, plan(registers, line, split.of(limits)), line, split))
-    return _bus(bus, devices, measured=False)
+    return _bus(bus, devices)
 
 
 def running(bus: Bus, units: Iterable[Unit]) -> PlannedBus:
     """The plan as the units are polled now: blocks split where a device refused them, costs as learned."""
-    devices = [
-        _device(unit.device, unit.map.registers, [step.block for step in unit.map.steps], unit.costs, unit.split)
-        for unit in units
-    ]
-    return _bus(bus, devices, measured=True)
+    return _bus(bus, [_running(unit) for unit in units])
 
 
-def _bus(bus: Bus, devices: list[PlannedDevice], *, measured: bool) -> PlannedBus:
+def _running(unit: Unit) -> PlannedDevice:
+    blocks, found = [step.block for step in unit.map.steps], unit.measured()
+    device = _device(unit.device, unit.map.registers, blocks, found or unit.costs, unit.split)
+    return msgspec.structs.replace(device, measured=found is not None)
+
+
+def _bus(bus: Bus, devices: list[PlannedDevice]) -> PlannedBus:
     return PlannedBus(
         bus=bus.id,
         where=bus.where,
         line=f"{bus.baud} {bus.framing}" if bus.is_serial else f"tcp ({bus.framer})",
-        measured=measured,
+        measured=bool(devices) and all(each.measured for each in devices),
         devices=devices,
         load_pct=_load((each.ms, each.every_s) for each in devices),
         singles_load_pct=_load((each.singles_ms, each.every_s) for each in devices),

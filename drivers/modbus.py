@@ -14,13 +14,13 @@ import zlib
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from pathlib import Path
 
+from drivers.bus_line import assumed
 from drivers.connection import Connection
 from drivers.device_state import DeviceState, Failure
 from drivers.driver import Batch, Trouble
 from drivers.frames import Outcome, Request
 from drivers.guests import LONGEST, SHARE, Answer, BusAway, Frame, Guest, Guests
 from drivers.link import LinkReport
-from drivers.planner import Line, serial_line, tcp_line
 from drivers.profile import Profile
 from drivers.quarantine import Cause
 from drivers.reading import Reason
@@ -45,7 +45,7 @@ class ModbusBus:
         """`profiles` by id, as the devices name them; `memory`: file for splits. Raises profile.UnknownVariant."""
         self.name = bus.id
         self._bus = bus
-        line, wire, gap = _line(bus)
+        line, wire, gap = assumed(bus)
         self._connection = Connection(bus, gap, self._came_late)
         self._splits = SplitMemory(memory, bus.where)
         self._units = [
@@ -343,16 +343,3 @@ class ModbusBus:
     def _came_late(self, debt: Debt) -> None:
         if unit := self._unit(debt.number):
             unit.came_late(debt.age)
-
-
-def _line(bus: Bus) -> tuple[Line, Line, float]:
-    """What a request costs, what its bytes alone take, and the silence in seconds that must come before it.
-
-    (A gateway keeps the silence by itself.)
-    """
-    known = {} if bus.turnaround is None else {"turnaround": bus.turnaround}
-    if not bus.is_serial and bus.framer == "tcp":
-        return tcp_line(*known.values()), Line(0.0, 0.0), 0.0
-    line = serial_line(bus.baud, bus.framing, **known)
-    silence = 3.5 * line.register / 2 if bus.baud <= 19200 else 0.00175
-    return line, Line(request=13 * line.register / 2, register=line.register), silence if bus.is_serial else 0.0

@@ -85,13 +85,20 @@ class Turnaround:
         if now < self._look_at or len(self._answers) < KEPT:
             return None
         self._look_at = now + LOOK
-        each = self._each()
-        request = median(seconds - each * registers for registers, seconds in self._answers)
-        found = Line(request=max(request, 1e-5) + self._gap, register=each)
+        found = self._found()
         if _near(found.request, self.line.request) and _near(found.register, self.line.register):
             return None
         self.line = found
         return found
+
+    def measured(self) -> Line | None:
+        """What a request costs by the answers of late, however little that differs; None: they are too few."""
+        return self._found() if len(self._answers) >= FEW else None
+
+    def _found(self) -> Line:
+        each = self._each()
+        request = median(seconds - each * registers for registers, seconds in self._answers)
+        return Line(request=max(request, 1e-5) + self._gap, register=each)
 
     def _each(self) -> float:
         """Seconds a register: fitted where the answers differ in length, else as it was."""

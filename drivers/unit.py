@@ -90,17 +90,26 @@ class Unit:
     def _plan(self) -> None:
         self.map.arrange(self._turnaround.line, self.split.of(self._limits))
         self._may_change = self.map.can_change()
-        self._takes = cost([step.block for step in self.map.steps], self._turnaround.line)
+        self._takes, self._taken_as_of = self._cost(self._turnaround.line), 0
         self.order = list(self.map.steps)
         """The steps as they are asked: one that got no answer comes last the next time."""
+
+    def _cost(self, line: Line) -> float:
+        return cost([step.block for step in self.map.steps], line)
 
     @property
     def costs(self) -> Line:
         """What a request to it costs, as last planned for: assumed at first, then learned from its answers."""
         return self._turnaround.line
 
+    def measured(self) -> Line | None:
+        """What a request to it costs by its answers of late; None: too few came."""
+        return self._turnaround.measured()
+
     def takes(self) -> float:
         """Seconds of the line that its next poll takes, as far as can be told."""
+        if self._taken_as_of != self._turnaround.learned and (found := self.measured()):
+            self._takes, self._taken_as_of = self._cost(found), self._turnaround.learned
         return self._takes + self._bus.timeout if self._failed else self._takes
 
     def patience(self, step: Step, most: float = NO_LIMIT) -> float:

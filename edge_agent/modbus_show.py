@@ -13,12 +13,14 @@ FULL = 80.0
 def plan(bus: PlannedBus, text: Text) -> str:
     """One bus: a line for itself, a table of its requests, and the load against one request for each register."""
     lines = [text("modbus.plan.bus", bus=bus.bus, where=bus.where, line=bus.line)]
-    lines.append("  " + text("modbus.plan.measured" if bus.measured else "modbus.plan.assumed"))
+    some = any(device.measured for device in bus.devices)
+    known = "measured" if bus.measured else "partly" if some else "assumed"
+    lines.append("  " + text(f"modbus.plan.{known}"))
     if not bus.devices:
         return "\n".join([*lines, "  " + text("modbus.plan.no_devices")])
     names = ("device", "unit", "every", "request", "registers", "wanted", "ms", "costs")
     head = [text(f"modbus.plan.{name}") for name in names]
-    rows = [row for device in bus.devices for row in _rows(device, text)]
+    rows = [row for device in bus.devices for row in _rows(device, text, some)]
     lines += ["  " + line for line in table(head, rows, right=(1, 2, 4, 5, 6, 7)).splitlines()]
     lines += ["  " + line for device in bus.devices for line in _splits(device, text)]
     return "\n".join([*lines, *("  " + line for line in _loads(bus, text))])
@@ -38,9 +40,11 @@ def _span(each: PlannedRange) -> str:
     return f"{each.first}..{each.last}" if each.last > each.first else str(each.first)
 
 
-def _rows(device: PlannedDevice, text: Text) -> list[list[str]]:
+def _rows(device: PlannedDevice, text: Text, some: bool) -> list[list[str]]:
+    """`some`: of the bus's devices are measured, so those that are not are marked."""
     first = [device.device, str(device.unit), f"{text.number(device.every_s)} s"]
     costs = f"{text.number(device.request_ms, 1)} + {text.number(device.register_ms, 2)}"
+    costs = f"~ {costs}" if some and not device.measured else costs
     return [
         [
             *(first if i == 0 else ["", "", ""]),

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from time import monotonic
+
 import pytest
 
-from drivers.bus_plan import PlannedBus, one_each, planned
+from drivers.bus_plan import PlannedBus, one_each, planned, running
 from drivers.planner import cost, plan, serial_line
 from drivers.profile import library, read_profile
 from drivers.register import Register
 from drivers.settings import Bus
+from tests.drivers import liar
+from tests.drivers.liar import Slave
+from tests.drivers.polling import Run, bus, device, polled, until
 
 STATION = read_profile(library()["renke-01f4-station"])
 
@@ -52,3 +57,32 @@ def test_bits_of_one_register_are_one_request() -> None:
     """Whoever reads each register by itself reads the one with sixteen flags once."""
     flags = [Register(key=f"b{i}", addr=7, type="bit", bit=i) for i in range(16)]
     assert [(block.start, block.count) for block in one_each(flags)] == [(7, 1)]
+
+
+def test_rtu_over_tcp_costs_what_the_driver_reckons() -> None:
+    """A gateway that passes RTU on has a line of its own behind it: the plan assumes the same as the running bus."""
+    behind = {"id": "met-1", "profile": STATION.id, "unit": 1, "every": "1s", "variant": "wind x0.01"}
+    told = Bus.model_validate({"id": "line-1", "tcp": "192.0.2.1", "framer": "rtu", "devices": [behind]})
+    assert planned(told, {STATION.id: STATION}).devices == station().devices
+
+
+def test_costs_of_a_device_that_is_slow(run: Run) -> None:
+    """Its plan cannot change, yet the load is the real one; who answers too little is told apart."""
+
+    async def main() -> None:
+        slave = Slave()
+        slow = liar.after(0.05)
+        slave.always = lambda s, ask: slow(s, ask) if ask.unit == 1 else []
+        server, port = await slave.listen()
+        told = bus(port, device(1, every=0.06), device(2, every=9.0), timeout=0.2)
+        async with polled(told) as (driver, batches):
+            end = monotonic() + 15
+            await until(batches, lambda _: driver.devices["d1"].ok >= 10 or monotonic() > end)
+            found = running(told, driver.units())
+        answers, silent = found.devices
+        assert (answers.measured, silent.measured, found.measured) == (True, False, False)
+        assert answers.request_ms >= 50
+        assert found.load_pct > 80
+        server.close()
+
+    run(main())
