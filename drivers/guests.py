@@ -30,8 +30,8 @@ SAVED = 1.0
 """Seconds of the line that guests may have saved up."""
 PATIENCE = 5.0
 """Seconds after which a guest is let in although a poll comes later than it should; SHARE still holds."""
-LONGEST = 5.0
-"""Most seconds that a guest may wait for an answer."""
+SHORTEST, LONGEST = 0.001, 5.0
+"""Seconds that a guest may wait for an answer."""
 SLACK = 0.01
 """Seconds beyond its time-out that a guest may hold the line, at its ends."""
 WELL = 0.75

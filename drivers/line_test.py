@@ -16,6 +16,7 @@ from drivers.settings import Bus, Device
 
 ROUNDS = 12
 """Requests to each unit."""
+MOST_ROUNDS = 1000
 GIVEN_UP = 3
 """Requests in a row without a byte after which a unit is not asked any more: each costs a time-out."""
 

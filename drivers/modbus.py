@@ -9,6 +9,7 @@ whatever became of it. Tools are its guests: `guest` asks one transaction in the
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 import zlib
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
@@ -19,7 +20,7 @@ from drivers.connection import Connection
 from drivers.device_state import DeviceState, Failure
 from drivers.driver import Batch, Trouble
 from drivers.frames import Outcome, Request
-from drivers.guests import LONGEST, SHARE, Answer, BusAway, Frame, Guest, Guests
+from drivers.guests import LONGEST, SHARE, SHORTEST, Answer, BusAway, Frame, Guest, Guests
 from drivers.link import LinkReport
 from drivers.profile import Profile
 from drivers.quarantine import Cause
@@ -32,6 +33,7 @@ from drivers.splits import SplitMemory
 from drivers.turnaround import Turnaround
 from drivers.unit import BEHIND_GATEWAY, Unit
 
+log = logging.getLogger("edge.modbus")
 monotonic = time.monotonic
 
 AWAY = 0.02
@@ -96,9 +98,12 @@ class ModbusBus:
         """Ask `request` in a gap of polling and wait up to `timeout` seconds (LONGEST at most) for its answer.
 
         Raises BusAway where there is no connection, or other settings are wanted of what is no serial port; OSError
-        where the port refuses them. Cancelling gives a request up that has not been sent yet.
+        where the port refuses them; ValueError where `timeout` is no such number. Cancelling gives a request up that
+        has not been sent yet.
         """
         tuned = (baud or self._bus.baud, framing or self._bus.framing)
+        if not timeout >= SHORTEST:
+            raise ValueError(f"timeout {timeout}")
         different = tuned if tuned != (self._bus.baud, self._bus.framing) else None
         if different and not self._bus.is_serial:
             raise BusAway
@@ -117,7 +122,9 @@ class ModbusBus:
         began = monotonic()
         try:
             answer = await self._transact(guest)
-        except (BusAway, OSError) as error:
+        except Exception as error:  # whatever a tool asks for, and nobody thought of: polling goes on without it
+            if not isinstance(error, BusAway | OSError):
+                log.exception("guest failed bus=%s request=%s", self.name, guest.request)
             if not guest.answer.done():
                 guest.answer.set_exception(error)
         else:

@@ -116,6 +116,17 @@ def address(value: str, schemes: Mapping[str, int]) -> SplitResult:
     return parts
 
 
+LINE_UNITS, TCP_UNITS = range(1, 253), range(256)
+"""0 is broadcast on a line; the rule ends at 247 (Modbus over serial line 1.02, 2.2), but instruments answer up to 252
+(Ecowitt WN90LP). On TCP every number is somebody's."""
+
+
+def _eight_bits(value: str) -> str:
+    if value[0] != "8":
+        raise fault("framing_bits", value=value)
+    return value
+
+
 Id = Annotated[str, _matches(r"[a-z0-9][a-z0-9_-]{0,31}", "identifier"), Field(examples=["unnamed-"])]
 File = Annotated[Path, BeforeValidator(_absolute)]
 Words = Annotated[tuple[str, ...], BeforeValidator(_one_or_more)]
@@ -166,7 +177,7 @@ class Bus(Part):
     serial: File | None = None
     tcp: Annotated[str, AfterValidator(_endpoint)] | None = None
     baud: Annotated[int, Field(ge=300, le=4_000_000)] = 9600
-    framing: Annotated[str, _matches(r"[78][NEO][12]", "framing")] = "8N1"
+    framing: Annotated[str, _matches(r"[78][NEO][12]", "framing"), AfterValidator(_eight_bits)] = "8N1"
     framer: Literal["tcp", "rtu"] = "tcp"
     timeout: Annotated[float, seconds("10ms", "60s")] = 1.0
     turnaround: Annotated[float, seconds("0ms", "10s")] | None = None
@@ -183,6 +194,11 @@ class Bus(Part):
     def is_serial(self) -> bool:
         """True: RTU on a serial line."""
         return self.serial is not None
+
+    @property
+    def units(self) -> range:
+        """Unit numbers that a device can have here."""
+        return LINE_UNITS if self.is_serial or self.framer == "rtu" else TCP_UNITS
 
     @property
     def host(self) -> str:

@@ -16,11 +16,9 @@ from drivers.modbus import ModbusBus
 from drivers.profile_form import Setting
 from drivers.register import CODES, shortest_f32
 from drivers.scan import Found, Progress, Wanted, scan
-from drivers.settings import Bus
+from drivers.settings import LINE_UNITS, Bus
 
 WORDS = {"u16": 1, "s16": 1, "u32": 2, "s32": 2, "f32": 2}
-ADDRESSES = tuple(range(1, 248))
-"""Unit numbers of a serial line (Modbus over serial line 1.02, 2.2)."""
 WRITE_ONE = 6
 """Function that writes one register."""
 REPEATED = 5
@@ -70,8 +68,9 @@ def raw_of(setting: Setting, value: float) -> tuple[int, ...]:
         raise NotWritten(
             "enum", key=setting.key, choices=", ".join(f"{raw}={name}" for raw, name in setting.enum.items())
         )
+    unit = "" if setting.unit == "1" else setting.unit
     if setting.range and not setting.range[0] <= value <= setting.range[1]:
-        raise NotWritten("range", key=setting.key, least=setting.range[0], most=setting.range[1], unit=setting.unit)
+        raise NotWritten("range", key=setting.key, least=setting.range[0], most=setting.range[1], unit=unit)
     scaled = float(f"{value / setting.scale:.9g}")
     try:
         raw = scaled if setting.type == "f32" else _whole(setting, scaled)
@@ -156,7 +155,7 @@ class Writer:
         if taken := next((device.id for device in self._told.devices if device.unit == new), None):
             raise NotWritten("address_taken", unit=new, device=taken)
         others: list[str] = []
-        wanted = Wanted(units=ADDRESSES, wait=wait, models=False)
+        wanted = Wanted(units=tuple(LINE_UNITS), wait=wait, models=False)
         async for event in scan(self._bus, self._told, wanted, {}):
             if isinstance(event, Progress):
                 yield event

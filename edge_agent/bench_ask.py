@@ -7,6 +7,7 @@ from collections.abc import Generator
 from typing import Any
 from urllib.parse import urlencode
 
+from drivers.guests import LONGEST, SHORTEST
 from drivers.settings import Bus
 from edge_agent.bench_events import Stopped
 from edge_agent.client import Failed, NotAllowed, NotRunning, follow
@@ -25,6 +26,26 @@ def bus_of(config: Config, name: str, text: Text) -> Bus:
             return bus
     known = ", ".join(bus.id for bus in config.buses)
     raise Wrong(text("modbus.unknown_bus", bus=name, buses=known or "–"))
+
+
+def within(what: str, number: float, least: float, most: float, text: Text) -> None:
+    """Raises Wrong where the option `what` has another number; no number at all is one."""
+    if not least <= number <= most:
+        raise Wrong(text("modbus.number_range", what=what, least=least, most=most))
+
+
+def wait_of(ms: float | None, text: Text) -> float | None:
+    """`--wait`, in seconds. Raises Wrong."""
+    if ms is None:
+        return None
+    within("--wait", ms, 1000 * SHORTEST, 1000 * LONGEST, text)
+    return ms / 1000
+
+
+def unit_of(bus: Bus, unit: int, text: Text) -> None:
+    """Raises Wrong where no device of the bus can have this number."""
+    if unit not in bus.units:
+        raise Wrong(text("modbus.unit_range", least=bus.units[0], most=bus.units[-1]))
 
 
 def follow_bench(

@@ -22,15 +22,14 @@ from drivers.frames import Outcome
 from drivers.peek import HIGHEST, most
 from drivers.settings import Bus
 from edge_agent import bench_show as show
-from edge_agent.bench_ask import Bar, bus_of, follow_bench
-from edge_agent.bench_events import Missed, ReadAnswer, Stopped
+from edge_agent.bench_ask import Bar, bus_of, follow_bench, unit_of, wait_of, within
+from edge_agent.bench_events import Missed, Notice, ReadAnswer, Stopped
 from edge_agent.commands import Wrong, asked, loaded, print_json
 from edge_agent.text import Text
 
 READ: Any = ReadAnswer | Stopped
 FUNCTIONS = {"1": 1, "co": 1, "2": 2, "di": 2, "3": 3, "hr": 3, "4": 4, "ir": 4}
 EXAMPLES = {"--units": "1-32,40", "--bauds": "9600,19200", "--parities": "N,E"}
-HIGHEST_UNIT = 255
 ALL_BAUDS = (9600, 19200, 4800, 38400, 115200, 2400)
 """The commonest first."""
 
@@ -75,24 +74,26 @@ def _scan_query(arguments: argparse.Namespace, bus: Bus, text: Text) -> dict[str
     if (arguments.bauds or arguments.parities) and not bus.is_serial:
         raise Wrong(text("modbus.scan.tcp", bus=bus.id))
     if arguments.units:
-        query["units"] = ",".join(map(str, _units(arguments.units, text)))
+        query["units"] = ",".join(map(str, _units(arguments.units, bus, text)))
     if arguments.bauds:
         query["bauds"] = ",".join(map(str, _bauds(arguments.bauds, text)))
     if arguments.parities:
         query["framings"] = ",".join(_framings(arguments.parities, text))
     if arguments.functions:
         query["functions"] = ",".join(str(_function(word, text)) for word in arguments.functions.split(","))
-    if arguments.wait:
-        query["wait"] = min(arguments.wait / 1000, 5.0)
+    if (wait := wait_of(arguments.wait, text)) is not None:
+        query["wait"] = wait
     return query
 
 
-def _units(words: str, text: Text) -> list[int]:
+def _units(words: str, bus: Bus, text: Text) -> list[int]:
     """`1-32,40` as numbers, each once."""
     spans = [re.fullmatch(r"(\d+)(?:-(\d+))?", word) for word in words.split(",")]
     ends = [(int(span[1]), int(span[2] or span[1])) for span in spans if span]
-    if len(ends) < len(spans) or not all(low <= high <= HIGHEST_UNIT for low, high in ends):
+    if len(ends) < len(spans) or not all(low <= high for low, high in ends):
         raise Wrong(_unreadable("--units", words, text))
+    for unit in (unit for span in ends for unit in span):
+        unit_of(bus, unit, text)
     return list(dict.fromkeys(unit for low, high in ends for unit in range(low, high + 1)))
 
 
@@ -147,9 +148,7 @@ def _function(word: str, text: Text) -> int:
 
 
 def _check_range(arguments: argparse.Namespace, bus: Bus, fc: int, text: Text) -> None:
-    least, highest = (1, 247) if bus.is_serial else (0, 255)
-    if not least <= arguments.unit <= highest:
-        raise Wrong(text("modbus.unit_range", least=least, most=highest))
+    unit_of(bus, arguments.unit, text)
     fits = arguments.addr >= 0 and 1 <= arguments.count <= most(fc)
     if not fits or arguments.addr + arguments.count > HIGHEST + 1:
         raise Wrong(text("modbus.read_range", most=most(fc)))
@@ -162,13 +161,19 @@ def watch(arguments: argparse.Namespace) -> int:
     """`edge modbus watch BUS`: every frame, until Ctrl-C or for --seconds."""
     config, text = loaded(arguments)
     bus = bus_of(config, arguments.bus, text)
+    if arguments.seconds is not None:
+        within("--seconds", arguments.seconds, 0.1, 1e6, text)
     end = time.monotonic() + arguments.seconds if arguments.seconds else None
-    with closing(follow_bench(config, text, "watch", {"bus": bus.id}, Seen | Missed | Stopped, quiet=True)) as events:
+    with closing(
+        follow_bench(config, text, "watch", {"bus": bus.id}, Seen | Missed | Notice | Stopped, quiet=True)
+    ) as events:
         for event in events:
             if arguments.json and event is not None:
                 print(msgspec.json.encode(event).decode(), flush=True)
             elif isinstance(event, Seen):
                 print(show.frame(event, text, full=arguments.full), flush=True)
+            elif isinstance(event, Notice):
+                print(text(event.what, **event.facts), flush=True)
             elif isinstance(event, Missed):
                 print(text("modbus.watch.missed", count=event.frames), flush=True)
             if end and time.monotonic() > end:
@@ -183,6 +188,7 @@ def line(arguments: argparse.Namespace) -> int:
     """`edge modbus line BUS`: 0 the line is well, 1 not."""
     config, text = loaded(arguments)
     bus = bus_of(config, arguments.bus, text)
+    within("--rounds", arguments.rounds, 1, line_test.MOST_ROUNDS, text)
     query = {"bus": bus.id, "rounds": arguments.rounds}
     bar, kinds = Bar(), line_test.Asking | line_test.Examined | Stopped
     with bar, closing(follow_bench(config, text, "line", query, kinds)) as events:

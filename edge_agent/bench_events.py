@@ -17,6 +17,13 @@ class Stopped(msgspec.Struct, frozen=True, tag="stopped"):
     facts: Facts
 
 
+class Notice(msgspec.Struct, frozen=True, tag="notice"):
+    """Why there is nothing to see for now: sentence `<what>` with its facts."""
+
+    what: str
+    facts: Facts
+
+
 class Missed(msgspec.Struct, frozen=True, tag="missed"):
     """The watcher was too slow."""
 

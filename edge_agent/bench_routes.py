@@ -20,14 +20,14 @@ from drivers import bus_plan, line_test, peek, scan
 from drivers.decodings import UnknownUnit, decodings
 from drivers.frame_words import Interpreter, Seen
 from drivers.frames import Request
-from drivers.guests import BusAway, Frame
+from drivers.guests import LONGEST, SHORTEST, BusAway, Frame
 from drivers.marked import Problems
 from drivers.modbus import ModbusBus
 from drivers.profile import Profile, library, read_profile
 from drivers.register import BIT_FUNCTIONS
 from drivers.settings import Bus
 from drivers.writing import Written
-from edge_agent.bench_events import Missed, ReadAnswer, Stopped
+from edge_agent.bench_events import Missed, Notice, ReadAnswer, Stopped
 
 if TYPE_CHECKING:
     from edge_agent.app import App
@@ -39,9 +39,11 @@ MOST_FRAMES = 500
 HEARTBEAT = 1.0
 """Seconds after which a quiet stream carries an empty line, so that a watcher who has left is noticed."""
 MOST_DECODINGS = 400
+QUIET = "modbus.bus_busy"
+"""There is a connection, yet nobody is let in."""
 
 
-Event = scan.Event | line_test.Asking | line_test.Examined | Seen | Missed | Stopped | Written
+Event = scan.Event | line_test.Asking | line_test.Examined | Seen | Missed | Notice | Stopped | Written
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -59,13 +61,14 @@ def routes(app: App) -> list[web.RouteDef]:
         return await _read(place_of(app, request.query.get("bus", "")), request)
 
     async def of_scan(request: web.Request) -> web.StreamResponse:
-        place, wanted = place_of(app, request.query.get("bus", "")), _wanted(request)
+        place = place_of(app, request.query.get("bus", ""))
+        wanted = scan_wanted(request, place.told)
         known = await asyncio.to_thread(profiles_of, app) if wanted.models else {}
         return await stream(request, place, scan.scan(place.bus, place.told, wanted, known))
 
     async def of_line(request: web.Request) -> web.StreamResponse:
         place = place_of(app, request.query.get("bus", ""))
-        rounds = _number(request, "rounds", line_test.ROUNDS, 1, 1000)
+        rounds = number(request, "rounds", line_test.ROUNDS, 1, line_test.MOST_ROUNDS)
         return await stream(request, place, line_test.examine(place.bus, place.told, place.profiles, rounds))
 
     async def of_watch(request: web.Request) -> web.StreamResponse:
@@ -93,7 +96,7 @@ def place_of(app: App, name: str) -> Place:
     return Place(bus, told, used)
 
 
-def _number(request: web.Request, name: str, default: int, least: int, most: int) -> int:
+def number(request: web.Request, name: str, default: int, least: int, most: int) -> int:
     try:
         number = int(request.query.get(name, default))
     except ValueError:
@@ -103,11 +106,11 @@ def _number(request: web.Request, name: str, default: int, least: int, most: int
     return number
 
 
-def _wanted(request: web.Request) -> scan.Wanted:
+def scan_wanted(request: web.Request, told: Bus) -> scan.Wanted:
     """What the query asks to scan: lists are separated by commas."""
     query = request.query
     try:
-        return scan.Wanted(
+        wanted = scan.Wanted(
             units=tuple(int(word) for word in _list(query.get("units"))) or scan.UNITS,
             bauds=tuple(int(word) for word in _list(query.get("bauds"))),
             framings=tuple(_list(query.get("framings"))),
@@ -117,6 +120,16 @@ def _wanted(request: web.Request) -> scan.Wanted:
         )
     except ValueError as error:
         raise web.HTTPBadRequest(text=str(error)) from None
+    if not set(wanted.units) <= set(told.units) or not set(wanted.functions) <= {1, 2, 3, 4}:
+        raise web.HTTPBadRequest(text=f"units: {told.units[0]} to {told.units[-1]}; functions: 1 to 4")
+    check_wait(wanted.wait)
+    return wanted
+
+
+def check_wait(seconds: float | None) -> None:
+    """Raises 400 where no answer can be waited for so long."""
+    if seconds is not None and not SHORTEST <= seconds <= LONGEST:
+        raise web.HTTPBadRequest(text=f"wait: {SHORTEST} to {LONGEST} seconds")
 
 
 def _list(words: str | None) -> Iterator[str]:
@@ -138,10 +151,10 @@ def profiles_of(app: App) -> dict[str, Profile]:
 
 
 async def _read(place: Place, request: web.Request) -> web.Response:
-    fc = _number(request, "fc", 3, 1, 4)
-    addr = _number(request, "addr", 0, 0, peek.HIGHEST)
-    count = _number(request, "count", 1, 1, min(peek.most(fc), peek.HIGHEST + 1 - addr))
-    asked = Request(_number(request, "unit", 1, 0, 255), fc, addr, count)
+    fc = number(request, "fc", 3, 1, 4)
+    addr = number(request, "addr", 0, 0, peek.HIGHEST)
+    count = number(request, "count", 1, 1, min(peek.most(fc), peek.HIGHEST + 1 - addr))
+    asked = Request(number(request, "unit", 1, 0, 255), fc, addr, count)
     beside = request.query.get("beside") == "1" and fc not in BIT_FUNCTIONS
     try:
         look = await peek.look(place.bus, asked, place.told.timeout, beside)
@@ -154,11 +167,11 @@ async def _read(place: Place, request: web.Request) -> web.Response:
     return _json(ReadAnswer(look, found))
 
 
-async def _watch(place: Place) -> AsyncIterator[Seen | Missed]:
-    """Every frame from now on."""
+async def _watch(place: Place) -> AsyncIterator[Seen | Missed | Notice]:
+    """Every frame from now on, and why there is none where the bus is away."""
     interpreter = Interpreter(place.told, place.profiles)
     queue: asyncio.Queue[tuple[Frame, int]] = asyncio.Queue(MOST_FRAMES)
-    missed = 0
+    missed, told = 0, ""
 
     def listen(frame: Frame) -> None:
         nonlocal missed
@@ -170,7 +183,14 @@ async def _watch(place: Place) -> AsyncIterator[Seen | Missed]:
     stop = place.bus.tap(listen)
     try:
         while True:
-            frame, stamp = await queue.get()
+            why = away(place)
+            if why.what not in (told, QUIET):
+                yield Notice(why.what, why.facts)
+            told = why.what
+            try:
+                frame, stamp = await asyncio.wait_for(queue.get(), HEARTBEAT)
+            except TimeoutError:
+                continue
             yield interpreter.read(frame, stamp)
             if missed and queue.empty():
                 yield Missed(missed)
@@ -184,7 +204,7 @@ def away(place: Place) -> Stopped:
     for trouble in place.bus.troubles():
         if trouble.subject == place.bus.name:
             return Stopped(f"trouble.{trouble.what}", {"ago": time.time() - trouble.since, **trouble.facts})
-    return Stopped("modbus.bus_busy", {"bus": place.bus.name})
+    return Stopped(QUIET, {"bus": place.bus.name})
 
 
 async def stream(request: web.Request, place: Place, events: AsyncIterator[Event]) -> web.StreamResponse:
@@ -220,6 +240,9 @@ async def _work(place: Place, events: AsyncIterator[Event], lines: asyncio.Queue
                 await lines.put(msgspec.json.encode(event))
     except BusAway:
         await lines.put(msgspec.json.encode(away(place)))
+    except Exception:  # the reader must not wait for what will never come
+        log.exception("tool failed bus=%s", place.told.id)
+        await lines.put(msgspec.json.encode(Stopped("modbus.tool_failed", {})))
     await lines.put(None)
 
 

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
 SOCKET_BYTES = 107
 """Longest path of a Unix socket: sun_path holds 108 bytes with the final zero (unix(7))."""
-SERIAL_UNITS = range(1, 253)
-"""0 is broadcast on a line; the rule ends at 247, but instruments answer up to 252 (Ecowitt WN90LP)."""
 
 
 class Coherence:
@@ -96,13 +94,19 @@ def _reserved(tree: Tree, names: Iterable[tuple[str, Loc]]) -> Iterator[Problem]
 
 
 def _ports(config: Config, tree: Tree) -> Iterator[Problem]:
-    """One serial line is one bus; two connections with one client id throw each other out."""
+    """One serial line is one bus, and so is one endpoint; two connections with one client id throw each other out."""
     lines = [
         (f"port {os.path.realpath(bus.serial)}", ("buses", i, "serial"))
         for i, bus in enumerate(config.buses)
         if bus.serial
     ]
     yield from _twice(tree, lines, "serial_twice")
+    endpoints = [
+        (f"endpoint {bus.host.lower()}:{bus.port}", ("buses", i, "tcp"))
+        for i, bus in enumerate(config.buses)
+        if bus.tcp
+    ]
+    yield from _twice(tree, endpoints, "tcp_twice")
     clients = [
         (f"client {broker.client_id or f'edge-{config.site}'} at {broker.host}:{broker.port}", ("mqtt", i))
         for i, broker in enumerate(config.mqtt)
@@ -119,8 +123,11 @@ def _units(config: Config, tree: Tree) -> Iterator[Problem]:
 
 def _off_line(bus: Bus, i: int, tree: Tree) -> Iterator[Problem]:
     for j, device in enumerate(bus.devices):
-        if bus.is_serial and device.unit not in SERIAL_UNITS:
-            yield tree.problem(("buses", i, "devices", j, "unit"), "unit_on_line", value=device.unit)
+        if device.unit not in bus.units:
+            least, most = bus.units[0], bus.units[-1]
+            yield tree.problem(
+                ("buses", i, "devices", j, "unit"), "unit_on_line", value=device.unit, least=least, most=most
+            )
 
 
 def _device(tree: Tree, loc: Loc, device: Device, profile: Profile) -> Iterator[Problem]:

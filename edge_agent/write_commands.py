@@ -18,7 +18,7 @@ from drivers.frames import Outcome
 from drivers.scan import Progress
 from drivers.settings import Bus
 from drivers.writing import Written
-from edge_agent.bench_ask import Bar, bus_of, follow_bench
+from edge_agent.bench_ask import Bar, bus_of, follow_bench, unit_of, wait_of
 from edge_agent.bench_events import Stopped
 from edge_agent.bench_show import failure
 from edge_agent.commands import Wrong, asked, loaded, print_json
@@ -33,24 +33,27 @@ def write(arguments: argparse.Namespace) -> int:
     """`edge modbus write BUS UNIT [SETTING VALUE | --device-address N]`: 0 read back as wanted, 1 not."""
     config, text = loaded(arguments)
     bus = bus_of(config, arguments.bus, text)
+    unit_of(bus, arguments.unit, text)
+    wait_of(arguments.wait, text)
+    if arguments.device_address is not None:
+        unit_of(bus, arguments.device_address, text)
     query = urlencode({"bus": bus.id, "unit": arguments.unit, "profile": arguments.profile or ""})
     writable: list[Writable] = asked(config, text, f"/modbus/writable?{query}", list[Writable])
     if arguments.device_address is not None:
         ask = WriteAsk(bus.id, arguments.unit, address=arguments.device_address)
         _confirmed(arguments, (str(ask.address),), ask, text)
-        return _write(arguments, config, text, bus, _with(arguments, ask))
+        return _write(arguments, config, text, bus, _with(arguments, ask, text))
     if arguments.setting is None or arguments.value is None:
         return _list(arguments, writable, text)
     setting = _setting(writable, arguments.setting, text)
     ask = WriteAsk(bus.id, arguments.unit, setting.key, _value(setting, arguments.value, text))
     name = setting.choices.get(int(ask.value)) if ask.value.is_integer() else None
     _confirmed(arguments, (name, f"{ask.value:g}") if name else (f"{ask.value:g}",), ask, text)
-    return _write(arguments, config, text, bus, _with(arguments, ask))
+    return _write(arguments, config, text, bus, _with(arguments, ask, text))
 
 
-def _with(arguments: argparse.Namespace, ask: WriteAsk) -> WriteAsk:
-    wait = min(arguments.wait / 1000, 5.0) if arguments.wait else None
-    return msgspec.structs.replace(ask, profile=arguments.profile or "", wait=wait)
+def _with(arguments: argparse.Namespace, ask: WriteAsk, text: Text) -> WriteAsk:
+    return msgspec.structs.replace(ask, profile=arguments.profile or "", wait=wait_of(arguments.wait, text))
 
 
 def _list(arguments: argparse.Namespace, writable: list[Writable], text: Text) -> int:

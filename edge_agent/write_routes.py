@@ -19,7 +19,7 @@ from drivers.profile_form import Setting
 from drivers.scan import Progress
 from drivers.writing import NotWritten, Writer, Written, role, setting_of
 from edge_agent.bench_events import Stopped
-from edge_agent.bench_routes import Place, away, place_of, profiles_of, stream
+from edge_agent.bench_routes import Place, away, check_wait, number, place_of, profiles_of, stream
 from edge_agent.changes import Refusal, holder
 from edge_agent.maintain import Holder
 from edge_agent.write_events import Writable, WriteAsk
@@ -42,7 +42,8 @@ def routes(app: App) -> list[web.RouteDef]:
 
     async def of_writable(request: web.Request) -> web.Response:
         place = place_of(app, request.query.get("bus", ""))
-        ask = WriteAsk(place.told.id, int(request.query.get("unit", "0")), profile=request.query.get("profile", ""))
+        unit = number(request, "unit", 1, 0, 255)
+        ask = WriteAsk(place.told.id, unit, profile=request.query.get("profile", ""))
         try:
             return _json([_told(each, app.text.language) for each in await _settings(app, place, ask)])
         except NotWritten as reason:
@@ -54,6 +55,7 @@ def routes(app: App) -> list[web.RouteDef]:
             ask = msgspec.json.decode(await request.read(), type=WriteAsk)
         except msgspec.DecodeError as error:
             raise web.HTTPBadRequest(text=str(error)) from None
+        check_wait(ask.wait)
         place = place_of(app, ask.bus)
         try:
             settings = await _settings(app, place, ask)

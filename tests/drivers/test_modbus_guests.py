@@ -56,6 +56,30 @@ def test_a_guest(run: Run, rtu: bool) -> None:
     run(main())
 
 
+def test_a_guest_that_asks_nonsense(run: Run) -> None:
+    """It is refused or told what went wrong, and polling goes on; nobody waits for ever."""
+
+    class Broken(Request):
+        def encode(self) -> bytes:
+            raise RuntimeError("broken")
+
+    async def main() -> None:
+        slave = Slave(rtu=True)
+        with slave.on_a_pty() as port:
+            async with polled(bus(port, device(every=0.02))) as (driver, batches), polling(batches):
+                for timeout in (float("nan"), 0.0, -5.0):
+                    with pytest.raises(ValueError, match="timeout"):
+                        await driver.guest(Request(7, 3, 0, 1), timeout)
+                with pytest.raises(RuntimeError):
+                    await asyncio.wait_for(driver.guest(Broken(7, 3, 0, 1), 0.1), 5)
+                before = driver.devices["d1"].ok
+                async with asyncio.timeout(5):
+                    while driver.devices["d1"].ok < before + 5:
+                        await asyncio.sleep(0.01)
+
+    run(main())
+
+
 def test_a_guest_that_writes(run: Run) -> None:
     """The right answer to a write repeats its head; any other is refused."""
 

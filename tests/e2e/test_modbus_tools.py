@@ -168,6 +168,13 @@ def test_wrong_words_get_one_sentence(box: Agent, words: tuple[str, ...], said: 
     assert len(done.stderr.splitlines()) == 1
 
 
+def test_watching_a_bus_that_is_away(box: Agent) -> None:
+    """It says why there is nothing to see."""
+    done = edge(box, "watch", "gone", "--seconds", "0.5")
+    assert done.returncode == 0
+    assert "127.0.0.1:1" in done.stdout
+
+
 def test_plan_with_measured_costs(box: Agent) -> None:
     """The running agent's plan is for the line as it really is: a device in this machine answers far sooner."""
     assert wait_until(lambda: planned_ms(box) < 20, 30)  # 40.8 ms a request are assumed at 9,600 baud

@@ -252,6 +252,8 @@ def test_all_faults_at_once(tmp_path: Path) -> None:
         ("site: a\nbuses: [{id: b, tcp: 'a:70000'}]\n", (2, 22, "buses[0].tcp", "endpoint")),
         ("site: a\nbuses: [{id: b, tcp: a, framing: 8X1}]\n", (2, 34, "buses[0].framing", "framing")),
         ("site: a\nbuses: [{id: b, serial: /x}, {id: c, serial: /x}]\n", (2, 46, "buses[1].serial", "serial_twice")),
+        ("site: a\nbuses: [{id: b, tcp: x}, {id: c, tcp: X:502}]\n", (2, 39, "buses[1].tcp", "tcp_twice")),
+        ("site: a\nbuses: [{id: b, serial: /x, framing: '7E1'}]\n", (2, 38, "buses[0].framing", "framing_bits")),
         ("site: a\nbuses: [{id: b, tcp: x}]\nmqtt: [{id: b, broker: mqtt://x}]\n", (3, 13, "mqtt[0].id", "id_twice")),
         ("site: a\nmqtt: [{id: b, broker: http://x}]\n", (2, 24, "mqtt[0].broker", "url")),
         ("site: a\nmqtt: [{id: b, broker: 'mqtt://u:p@x'}]\n", (2, 24, "mqtt[0].broker", "url_with_user")),
@@ -315,7 +317,10 @@ def test_unit_on_a_serial_line(tmp_path: Path) -> None:
     device = "  - {id: d, profile: xy-md02, unit: 0, every: 1s}\n"
     assert not faults(tmp_path, BUS + device)
     serial = BUS.replace("tcp: 10.0.0.5", "serial: /dev/ttyUSB0")
-    assert faults(tmp_path, serial + device) == [(6, 37, "buses[0].devices[0].unit", "unit_on_line")]
+    for number in (0, 253):
+        there = serial + device.replace("unit: 0", f"unit: {number}")
+        assert faults(tmp_path, there) == [(6, 37, "buses[0].devices[0].unit", "unit_on_line")]
+    assert not faults(tmp_path, serial + device.replace("unit: 0", "unit: 252"))
 
 
 def test_fault_of_a_site_profile(tmp_path: Path) -> None:

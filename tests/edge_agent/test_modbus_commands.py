@@ -6,8 +6,12 @@ import json
 from pathlib import Path
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import make_mocked_request
 
+from drivers.settings import Bus
 from edge_agent.__main__ import main
+from edge_agent.bench_routes import scan_wanted
 
 CONFIG = """
 site: cl-02
@@ -56,3 +60,32 @@ def test_plan_of_an_unknown_bus(tmp_path: Path, capsys: pytest.CaptureFixture[st
     """One sentence that names the buses that there are."""
     assert main(["modbus", "plan", "line-9", "-c", written(tmp_path)]) == 2
     assert capsys.readouterr().err == "There is no Modbus bus named line-9. There are: line-1, spare.\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["scan", "line-1", "--wait", "nan"], "--wait is a number from 1 to 5,000."),
+        (["scan", "line-1", "--wait", "-5"], "--wait is a number from 1 to 5,000."),
+        (["scan", "line-1", "--wait", "0"], "--wait is a number from 1 to 5,000."),
+        (["scan", "line-1", "--units", "1,253"], "A unit number is 1 to 252."),
+        (["read", "line-1", "253", "3", "0"], "A unit number is 1 to 252."),
+        (["line", "line-1", "--rounds", "0"], "--rounds is a number from 1 to 1,000."),
+        (["watch", "line-1", "--seconds", "nan"], "--seconds is a number from 0.1 to 1,000,000."),
+        (["write", "line-1", "1", "--device-address", "300"], "A unit number is 1 to 252."),
+        (["write", "line-1", "1", "--device-address", "9", "--wait", "inf"], "--wait is a number from 1 to 5,000."),
+    ],
+    ids=lambda each: " ".join(each) if isinstance(each, list) else "",
+)
+def test_numbers_out_of_range(tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], said: str) -> None:
+    """They are refused by the command itself, in one sentence, before the agent is asked."""
+    assert main(["modbus", *words, "-c", written(tmp_path)]) == 2
+    assert capsys.readouterr().err == said + "\n"
+
+
+@pytest.mark.parametrize("query", ["wait=nan", "wait=-5", "wait=0", "wait=9", "units=253", "units=-1", "functions=6"])
+def test_scan_that_the_agent_is_asked_for(query: str) -> None:
+    """Whoever asks the agent without the command gets 400 for the same."""
+    told = Bus.model_validate({"id": "line-1", "serial": "/dev/null"})
+    with pytest.raises(web.HTTPBadRequest):
+        scan_wanted(make_mocked_request("GET", f"/modbus/scan?{query}"), told)
