@@ -69,6 +69,9 @@ class Connection:
         self.rtu = bus.is_serial or bus.framer == "rtu"
         self._bus, self._tell_late = bus, late
         self._polled = {device.unit for device in bus.devices}
+        self._pauses = {device.unit: device.pause for device in bus.devices if device.pause}
+        self._free_at: dict[int, float] = {}
+        """`time.monotonic()` from which a device that needs a pause can take a request, by unit."""
         self._tuned = False
         """The port has a guest's settings."""
         self._wire: Wire | None = None
@@ -111,6 +114,8 @@ class Connection:
         if wire is None:
             return Outcome.lost
         guard = self.guard = wire.guard
+        if request.dev_id in self._pauses:  # mostly over: a unit that rests does not get its turn
+            await self.sleep(self._free_at.get(request.dev_id, 0.0) - monotonic(), rousable=False)
         if self.rtu:
             await self._wait_for_line(guard)
         sent = self.turned = monotonic()
@@ -118,6 +123,8 @@ class Connection:
         now = monotonic()
         self.seconds, self.held, self.blameless = now - sent, 0.0, False
         self.busy += self.seconds
+        if request.dev_id in self._pauses:
+            self._free_at[request.dev_id] = now + self._pauses[request.dev_id]
         if self.taps:
             self.taps.transaction(guard, outcome, sent, now, guest)
         if outcome is Outcome.ok:
@@ -143,8 +150,8 @@ class Connection:
                 wire.tune(self._bus.baud, self._bus.framing)
 
     def rests_until(self, number: int) -> float:
-        """See Silence."""
-        return self._silence.rests_until(number)
+        """`time.monotonic()` before which the unit is not asked: it needs a pause, or a late answer may come."""
+        return max(self._silence.rests_until(number), self._free_at.get(number, 0.0))
 
     # --- what follows an answer that did not come ---
 

@@ -56,7 +56,7 @@ class ModbusBus:
         ]
         self.devices: Mapping[str, DeviceState] = {unit.device.id: unit.state for unit in self._units}
         """Counters of every device."""
-        self._schedule = Schedule(self._units, monotonic())
+        self._schedule = Schedule(self._units, self._rests_until, monotonic())
         self._brisk = 0.8 * min(device.every for device in bus.devices) if len(bus.devices) > 1 else float("inf")
         """Seconds that may be waited for an answer whoever else is due."""
         self._interposed: list[Batch] = []
@@ -167,7 +167,8 @@ class ModbusBus:
                 self._connection.turned = monotonic()
                 while self._interposed:
                     yield self._interposed.pop(0)
-                yield batch
+                if batch:
+                    yield batch
                 if unit.split_is_new:
                     unit.split_is_new = False
                     await asyncio.to_thread(unit.remember, self._splits)
@@ -209,8 +210,8 @@ class ModbusBus:
                 wake = min(wake, max(self._guests.wake(now), now + AWAY))
             await connection.sleep(wake - now)
 
-    async def _turn(self, unit: Unit) -> Batch:
-        """One due poll."""
+    async def _turn(self, unit: Unit) -> Batch | None:
+        """One due poll, or part of it where the device needs a pause meanwhile: None, it goes on in a later turn."""
         if unit.map.apart:
             return await self._turn_apart(unit)
         if not await self._reach():
@@ -218,12 +219,14 @@ class ModbusBus:
             unit.advance(monotonic(), Reason.not_connected)
             return batch
         await self._poll(unit)
+        if unit.left:
+            return None
         now = monotonic()
         batch = unit.report(now)
         unit.advance(now, rests_until=self._rests_until(unit))
         return batch
 
-    async def _turn_apart(self, unit: Unit) -> Batch:
+    async def _turn_apart(self, unit: Unit) -> Batch | None:
         """One of the two turns of a poll whose alarm points are asked by themselves; one that fails ends the poll."""
         alarms = unit.apart.due <= monotonic() + EARLY
         if not await self._reach():
@@ -237,6 +240,8 @@ class ModbusBus:
         ended = await self._poll(unit, alarms)
         if unit.due != due:  # a turn for its alarm points came between, and failed
             return self._interposed.pop()
+        if alarms in unit.left:
+            return None
         now = monotonic()
         if alarms and not ended:
             return unit.report_alarms(now)
@@ -259,10 +264,14 @@ class ModbusBus:
 
         `alarms`: only the alarm points' blocks, or the others'. True: the poll has ended early.
         """
-        if unit.identification.asks and not await self._identify(unit):
+        steps = unit.left.pop(alarms, [])
+        if not steps and unit.identification.asks and not await self._identify(unit):
             return True
-        steps, due = unit.steps(monotonic(), alarms), unit.due
+        steps, due = steps or unit.steps(monotonic(), alarms), unit.due
         for i, step in enumerate(steps):
+            if unit.device.pause and self._rests_until(unit) > monotonic() + EARLY:
+                unit.left[alarms] = steps[i:]
+                return False
             if i and not alarms:
                 await self._let_in_alarms(unit)
                 if unit.due != due:
@@ -280,7 +289,8 @@ class ModbusBus:
         due, rounds = busy.due, len(self._units) if self._schedule.has_alarms else 0
         while rounds and (alarm := self._schedule.alarm(monotonic(), busy)):
             rounds -= 1
-            self._interposed.append(await self._turn(alarm))
+            if batch := await self._turn(alarm):
+                self._interposed.append(batch)
             if busy.due != due:
                 return
 
@@ -302,8 +312,6 @@ class ModbusBus:
     async def _ask(self, unit: Unit, step: Step) -> bool:
         """Ask a block. True: there was no answer, and it cost so much that the rest of the poll is better left."""
         connection = self._connection
-        if unit.device.pause:
-            await asyncio.sleep(max(0.0, unit.free_at - monotonic()))
         patience = unit.patience(step)
         if patience > self._brisk:
             patience = unit.patience(step, self._schedule.patience(unit))
@@ -316,8 +324,6 @@ class ModbusBus:
             outcome = await ask(step.request, patience, held_for, its_own)
         if connection.guard:
             unit.heard(step, outcome, connection.guard, connection.seconds)
-        if unit.device.pause:
-            unit.free_at = monotonic() + unit.device.pause
         if outcome is Outcome.ok:
             return False
         if connection.blameless:

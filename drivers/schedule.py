@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
@@ -21,9 +21,9 @@ _due = attrgetter("due")
 class Schedule:
     """The units of one bus."""
 
-    def __init__(self, units: Sequence[Unit], now: float) -> None:
-        """`now`: `time.monotonic()`, here and everywhere."""
-        self._units = units
+    def __init__(self, units: Sequence[Unit], rests_until: Callable[[Unit], float], now: float) -> None:
+        """`rests_until`: before when a unit is not asked. `now`: `time.monotonic()`, here and everywhere."""
+        self._units, self._rests_until = units, rests_until
         self._alarms = [unit for unit in units if unit.device.priority == "alarm" or unit.map.apart]
         self._orderly = len({unit.device.priority for unit in units}) < 2 and not any(u.map.apart for u in units)
         self.has_alarms = bool(self._alarms)
@@ -37,11 +37,13 @@ class Schedule:
         if first is None or first.due > now + EARLY:
             self.wake = first.due if first else now + 60.0
             return None
-        if len(self._units) == 1:
+        rests = self._rests_until(first) > now + EARLY
+        if not rests and (len(self._units) == 1 or (not first.quarantine.shaky and self._orderly)):
             return first
-        if not first.quarantine.shaky and self._orderly:
-            return first
-        due = [unit for unit in self._units if unit.due <= now + EARLY]
+        due = [unit for unit in self._units if self._ready(unit) <= now + EARLY]
+        if not due:
+            self.wake = min(map(self._ready, self._units))
+            return None
         allowed = self._allowed(due, now)
         return min(allowed, key=lambda unit: _rank(unit, now), default=None)
 
@@ -49,7 +51,13 @@ class Schedule:
         """Whose alarm points may be asked between two blocks of `busy`; nobody's where it is all alarms itself."""
         if not self._alarms or busy.device.priority == "alarm":
             return None
-        return next((unit for unit in self._alarms if urgent(unit, now) and not unit.quarantine.shaky), None)
+        return next((unit for unit in self._alarms if self._may_interrupt(unit, now)), None)
+
+    def _may_interrupt(self, unit: Unit, now: float) -> bool:
+        return urgent(unit, now) and not unit.quarantine.shaky and self._rests_until(unit) <= now
+
+    def _ready(self, unit: Unit) -> float:
+        return max(unit.due, self._rests_until(unit))
 
     def patience(self, unit: Unit) -> float:
         """Seconds that an answer may take without making a healthy unit's poll later than by its period."""
@@ -63,7 +71,7 @@ class Schedule:
         if free <= now or not healthy:
             return due
         steady = [unit for unit in due if not unit.quarantine.shaky]
-        self.wake = min(free, *(unit.due for unit in healthy))
+        self.wake = min(free, *map(self._ready, healthy))
         return steady
 
 

@@ -65,8 +65,8 @@ class Unit:
         self.quarantine = Quarantine()
         self.tardy = False
         """A late answer came since the last good poll."""
-        self.free_at = 0.0
-        """`time.monotonic()` from which the device can take a request."""
+        self.left: dict[bool | None, list[Step]] = {}
+        """Of a poll that waits for the device's pause to be over: what is still to ask, by the turn's `alarms`."""
         self._failed, self._failing_since = 0, 0.0
         self._all_asked_from = 0.0
         """`time.monotonic()` from which no block rests."""
@@ -229,6 +229,7 @@ class Unit:
 
         `rest`: the alarm points have been reported.
         """
+        self.left.clear()
         stamp, mono = clock()
         read = any(step.read for step in self.map.steps)
         self._judge(read, stamp / 1000)
@@ -251,6 +252,7 @@ class Unit:
 
     def unread(self, why: Reason, rest: bool = False) -> Batch:
         """A poll for which the unit could not even be asked. `rest`: the alarm points have been."""
+        self.left.clear()
         if rest:
             return Batch(self.map.blank(why, *clock(), 1 + self.apart.take(alarm=False), alarm=False))
         polls, self._missed = 1 + self._missed, 0

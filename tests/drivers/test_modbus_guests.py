@@ -16,7 +16,7 @@ from drivers.guests import SAVED, SHARE, BusAway, Frame, Guest, Guests
 from drivers.modbus import ModbusBus
 from tests.drivers import liar
 from tests.drivers.liar import Slave
-from tests.drivers.polling import WEATHER, Run, bus, device, polled, right, take, until, values, was_read
+from tests.drivers.polling import FAR_APART, WEATHER, Run, bus, device, polled, right, take, until, values, was_read
 
 
 @asynccontextmanager
@@ -51,6 +51,39 @@ def test_a_guest(run: Run, rtu: bool) -> None:
             slave.lies.extend([liar.exception(2)] * 2)  # a poll may come first
             codes = [(await driver.guest(Request(7, 3, 0, 1), 1.0)).code for _ in range(2)]
             assert set(codes) <= {0, 2}
+        server.close()
+
+    run(main())
+
+
+@pytest.mark.parametrize("rtu", [False, True], ids=["tcp", "rtu"])
+@pytest.mark.parametrize("alarms", [(), ("weather.rh_pct",)], ids=["", "with an alarm point"])
+def test_a_device_that_needs_a_pause(run: Run, rtu: bool, alarms: tuple[str, ...]) -> None:
+    """Polls and guests leave it its pause before each request; the other units go on meanwhile."""
+    pause = 0.3
+
+    async def main() -> None:
+        slave = Slave(rtu)
+        server, port = await slave.listen()
+        slow = device(1, every=1.5).model_copy(update={"pause": pause, "alarm_points": alarms})
+        told = bus(port, slow, device(2, every=0.05), timeout=1.0, framer="rtu" if rtu else "tcp")
+        read = []
+        async with polled(told, FAR_APART) as (driver, batches):
+            end = time.monotonic() + 8
+            async for batch in batches:
+                read += [batch] if batch.readings[0].source.device == "d1" else []
+                if len(read) >= 4 or time.monotonic() > end:
+                    break
+            assert all(map(was_read, read))
+            mine = [ask.at for ask in slave.asked if ask.unit == 1]
+            others = [ask.at for ask in slave.asked if ask.unit == 2]
+            assert all(sum(a < at < b for at in others) >= 2 for a, b in pairwise(mine))
+            async with polling(batches):
+                for _ in range(3):
+                    assert (await driver.guest(Request(1, 3, 0, 1), 0.3)).outcome is Outcome.ok
+        mine = [ask.at for ask in slave.asked if ask.unit == 1]
+        assert len(mine) >= 9
+        assert min(b - a for a, b in pairwise(mine)) >= pause - 0.005
         server.close()
 
     run(main())
