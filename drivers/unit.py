@@ -94,6 +94,11 @@ class Unit:
         self.order = list(self.map.steps)
         """The steps as they are asked: one that got no answer comes last the next time."""
 
+    @property
+    def failing(self) -> bool:
+        """The last poll was not all good."""
+        return self._failed > 0
+
     def _cost(self, line: Line) -> float:
         return cost([step.block for step in self.map.steps], line)
 
