@@ -14,6 +14,8 @@ MOST_SOURCES = 5_000
 """Sources shown; past it the one that was silent longest is left out (a flood of MQTT device names)."""
 MOST_HISTORIES = 1_000
 """Sources whose last half hour is kept, some 10 kB each; later ones show their newest reading only."""
+LINK_EVERY = 60.0
+"""As `drivers.link.EVERY`, which brings the settings of all drivers along: the terminal shows points without them."""
 LATE_PERIODS = 3
 """A value older than this many periods is stale."""
 LEAST_STALE = 10.0
@@ -162,7 +164,7 @@ class Board:
     def _stale(self, entry: _Entry) -> bool:
         source = entry.newest.source
         # How a link does is told at a pace of its own, whatever the pace of its device.
-        period = entry.period if source.measurement == "link" else self._periods.get(source.device, entry.period)
+        period = LINK_EVERY if source.measurement == "link" else self._periods.get(source.device, entry.period)
         return period is not None and time.monotonic() - entry.arrived > max(LEAST_STALE, LATE_PERIODS * period)
 
 

@@ -49,17 +49,17 @@ class Machine:
         self._thread.shutdown(wait=False)
 
 
-async def facts(app: App) -> list[Facts]:
-    """Everything that is known."""
+async def facts(app: App, text: Text) -> list[Facts]:
+    """Everything that is known; what is already in words is in those of `text`."""
     now = time.time()
     stat = await app.journal.stat()
     box, certificates = await app.machine.now()
     ages = {sink: await app.journal.oldest_waiting_ms(sink) for sink in app.journal.states}
     oldest = {sink: max(0.0, now - at / 1000) for sink, at in ages.items() if at is not None}
     return [
-        *gather.of_drivers(app, now),
-        *gather.of_values(app.board.wrong(), app),
-        *gather.of_sinks(app, stat, oldest),
+        *gather.of_drivers(app, now, text),
+        *gather.of_values(app.board.wrong(), app, text),
+        *gather.of_sinks(app, stat, oldest, text),
         gather.of_journal(app, stat),
         *gather.of_machine(app, box, stat),
         *gather.of_settings(app),
@@ -69,7 +69,7 @@ async def facts(app: App) -> list[Facts]:
 
 async def findings(app: App, text: Text | None = None) -> list[Finding]:
     """What is wrong, worst first; in another language than the box's where one is given."""
-    return judge(await facts(app), text or app.text, time.time())
+    return judge(await facts(app, text or app.text), text or app.text, time.time())
 
 
 def summed(found: list[Finding], verdict: str, text: Text) -> Findings:

@@ -41,7 +41,7 @@ FRESH_S = 900.0
 """Seconds for which a trial that went back, or a start after a power cut, is told."""
 
 
-def of_drivers(app: App, now: float) -> Iterator[facts.Facts]:
+def of_drivers(app: App, now: float, text: Text) -> Iterator[facts.Facts]:
     """Buses, their devices, brokers."""
     buses = {bus.id: bus for bus in app.config.buses}
     for driver in app.drivers():
@@ -54,7 +54,7 @@ def of_drivers(app: App, now: float) -> Iterator[facts.Facts]:
         elif isinstance(driver, MeetingWatch):
             yield from _meeting(app, troubles)
         elif driver.name != "clock":  # of_machine tells it
-            yield from others(troubles, app.text, now)
+            yield from others(troubles, text, now)
 
 
 def _bus(bus: Bus, driver: ModbusBus, troubles: Iterable[Trouble]) -> facts.Bus:
@@ -180,27 +180,28 @@ def others(troubles: Iterable[Trouble], text: Text, now: float) -> Iterator[fact
         )
 
 
-def of_values(places: Iterable[tuple[Place, Reason, float]], app: App) -> Iterator[facts.Points]:
+def of_values(places: Iterable[tuple[Place, Reason, float]], app: App, text: Text) -> Iterator[facts.Points]:
     """Points that are not good, by device and reason; what their device's own finding tells is left out."""
     groups: dict[tuple[str, Reason], list[tuple[Place, float]]] = defaultdict(list)
     for place, reason, since in places:
         if reason not in EXPLAINED:
             groups[place.source.device, reason].append((place, since))
     where = {device.id: bus.id for bus in app.config.buses for device in bus.devices}
+    where |= {bus.id: bus.id for bus in app.config.buses}  # its own readings: how busy it is
     for (device, reason), group in groups.items():
-        yield _points(app, device, reason, group, where.get(device, ""))
+        yield _points(app, text, reason, group, where.get(device, ""))
 
 
-def _points(app: App, device: str, reason: Reason, group: list[tuple[Place, float]], bus: str) -> facts.Points:
+def _points(app: App, text: Text, reason: Reason, group: list[tuple[Place, float]], bus: str) -> facts.Points:
     place = group[0][0]
     quantity = place.source.quantities[place.index]
     own = app.limits(place.source).get(f"{quantity.measurement}.{quantity.field}")
     low = own.low if own and own.low is not None else quantity.low
     high = own.high if own and own.high is not None else quantity.high
     value = place.newest.values[place.index]
-    number = app.text.number
+    number = text.number
     return facts.Points(
-        subject=device,
+        subject=place.source.device,
         bus=bus,
         since=min((since for _, since in group if since), default=0.0),
         reason=reason.name,
@@ -213,7 +214,7 @@ def _points(app: App, device: str, reason: Reason, group: list[tuple[Place, floa
     )
 
 
-def of_sinks(app: App, stat: Stat, oldest: Mapping[str, float]) -> Iterator[facts.Sink]:
+def of_sinks(app: App, stat: Stat, oldest: Mapping[str, float], text: Text) -> Iterator[facts.Sink]:
     """Where readings go. `oldest`: age in seconds of the oldest reading that waits, by sink."""
     days = room_days(stat, app.config.journal.max_bytes)
     for sink in app.sinks():
@@ -230,7 +231,7 @@ def of_sinks(app: App, stat: Stat, oldest: Mapping[str, float]) -> Iterator[fact
             waiting=app.journal.waiting(sink.id) if state else 0,
             oldest_s=oldest.get(sink.id, 0.0),
             room_days=days,
-            room=app.text("finding.works.unknown") if days == UNKNOWN_DAYS else app.text.duration(86_400 * days),
+            room=text("finding.works.unknown") if days == UNKNOWN_DAYS else text.duration(86_400 * days),
             quarantined=state.quarantined if state else 0,
             words=state.words if state else "",
             database=sink.facts.get("database", ""),

@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from drivers.link import EVERY
 from drivers.reading import Readings, Reason, Source, Value, quantities
 from edge_agent import board as boards
 from edge_agent.board import Board, Counts, counts
@@ -58,6 +59,18 @@ def test_value_older_than_three_periods_is_stale(monkeypatch: pytest.MonkeyPatch
     show(board, STATION, 27.9, 81.5)
     time.sleep(0.05)
     assert {(point.quality, point.reason) for point in board.points()} == {("uncertain", "stale")}
+
+
+def test_report_of_a_link_keeps_its_own_pace(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It comes once a minute, whatever the device's period, and however close two of them once were."""
+    monkeypatch.setattr(boards, "LEAST_STALE", 0.0)
+    board = Board({"met-1": 0.01})
+    link = Source("met-1", (Q["link.ok"],))
+    show(board, link, 3)
+    show(board, link, 4)
+    assert boards.LINK_EVERY == EVERY
+    time.sleep(0.05)
+    assert [point.reason for point in board.points()] == ["ok"]
 
 
 def test_newest_of_several_messages_is_shown() -> None:
