@@ -87,6 +87,11 @@ class Agent:
         self.ready_s = 0.0
         """From the start of the process until it said READY."""
 
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
     def __enter__(self) -> Self:
         """Start, and wait until it says that it is ready, as systemd does."""
         usual = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}

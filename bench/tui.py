@@ -10,6 +10,7 @@ import fcntl
 import os
 import pty
 import select
+import signal
 import struct
 import subprocess
 import sys
@@ -29,6 +30,9 @@ from edge_agent.status import JournalStatus, Status
 CONFIG = "site: cl-02\nname: Bench\nlanguage: en\nstate: ./state\nbox: {every: 1s}\n"
 USEFUL = b"readings on disk"
 """Stands on the first screen as soon as the agent has answered, whatever it says."""
+VERDICT, SILENT = b"is working.", b"has not answered"
+BYTES_S = 960.0
+"""9,600 baud."""
 SETTLE, CELLS = 3.0, 20
 PATIENCE = 30.0
 
@@ -36,11 +40,12 @@ PATIENCE = 30.0
 class Console:
     """`edge tui` on a pseudo terminal."""
 
-    def __init__(self, file: Path) -> None:
-        """Start it."""
+    def __init__(self, file: Path, term: str = "xterm-256color", rate: float = 0.0) -> None:
+        """Start it. `rate`: bytes a second that its line takes; 0: as fast as it goes."""
+        self._rate = rate
         self._master, slave = pty.openpty()
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("4H", 24, 80, 0, 0))
-        environment = {**os.environ, "TERM": "xterm-256color", "LANG": "C.UTF-8"}
+        environment = {**os.environ, "TERM": term, "LANG": "C.UTF-8"}
         words = [sys.executable, "-m", "edge_agent", "tui", "-c", str(file)]
         self._began = time.monotonic()
         self.process = subprocess.Popen(words, stdin=slave, stdout=slave, stderr=slave, cwd=ROOT, env=environment)
@@ -60,8 +65,17 @@ class Console:
         seen, end = b"", time.monotonic() + seconds
         while (left := end - time.monotonic()) > 0:
             if select.select([self._master], [], [], left)[0]:
-                seen += os.read(self._master, 1 << 16)
+                seen += os.read(self._master, int(self._rate / 100) or 1 << 16)
+                time.sleep(0.01 if self._rate else 0)
         return seen
+
+    def leave(self) -> float:
+        """Seconds that `q` takes, with a page under way."""
+        os.write(self._master, b"2q")
+        began = time.monotonic()
+        while self.process.poll() is None and time.monotonic() - began < PATIENCE:
+            self.take(0.01)
+        return time.monotonic() - began
 
     def type(self, keys: str) -> None:
         """One after the other, each with the time that its screen takes."""
@@ -130,6 +144,29 @@ def per_cell(path: Path, seconds: float) -> float:
         console.close()
 
 
+def slow_line(config: Path) -> tuple[float, float]:
+    """A serial console of 9,600 baud: seconds to the verdict, and to leave."""
+    console = Console(config, "vt100", BYTES_S)
+    try:
+        return console.until(VERDICT), console.leave()
+    finally:
+        console.close()
+
+
+def noticed(config: Path, agent: int) -> float:
+    """Seconds until the screen says that it is old, once the agent has been halted."""
+    console = Console(config)
+    try:
+        console.until(USEFUL)
+        os.kill(agent, signal.SIGSTOP)
+        began = time.monotonic()
+        console.until(SILENT)
+        return time.monotonic() - began
+    finally:
+        os.kill(agent, signal.SIGCONT)
+        console.close()
+
+
 def benchmark(quick: bool) -> list[Result]:
     """Start against a real agent; cells against one that changes everything."""
     starts, memory, cells = list[float](), list[float](), list[float]()
@@ -137,7 +174,7 @@ def benchmark(quick: bool) -> list[Result]:
         (path / "state").mkdir()
         config = path / "agent.yaml"
         config.write_text(CONFIG, encoding="utf-8")
-        with Agent(config):
+        with Agent(config) as agent:
             for _ in range(2 if quick else 7):
                 console = Console(config)
                 starts.append(console.until(USEFUL))
@@ -145,11 +182,16 @@ def benchmark(quick: bool) -> list[Result]:
                 console.take(SETTLE)
                 memory.append(console.memory())
                 console.close()
+            slow = [slow_line(config) for _ in range(1 if quick else 3)]
+            halted = [noticed(config, agent.pid) for _ in range(1 if quick else 3)]
         cells = [per_cell(path, 5.0 if quick else 15.0)]
     return [
         Result("terminal: first useful screen", tuple(starts), "s", 1.0),
         Result("  memory (RSS) after all screens", tuple(memory), "MB", 45.0),
         Result("  for each changed cell", tuple(cells), "B", 300.0),
+        Result("  vt100 at 960 bytes/s: verdict", tuple(first for first, _ in slow), "s", 3.0),
+        Result("  vt100 at 960 bytes/s: `q`", tuple(left for _, left in slow), "s", 1.0),
+        Result("  halted agent noticed", tuple(halted), "s", 10.0),
     ]
 
 

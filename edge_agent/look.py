@@ -20,7 +20,7 @@ from edge_agent.config import Config
 from edge_agent.history import Sample
 from edge_agent.logbook import LogLine
 from edge_agent.machine import BoxNow
-from edge_agent.point import PointDetail, Wire
+from edge_agent.point_now import PointDetail, Wire
 from edge_agent.show import mark, painted, shown, unit
 from edge_agent.text import Text
 

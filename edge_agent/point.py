@@ -5,82 +5,16 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from drivers.marked import Loc, Problems
 from drivers.marked_tree import Tree, compose, read
-from drivers.reading import Value
 from edge_agent.board import Place
-from edge_agent.history import Sample
+from edge_agent.point_now import PointDetail, Wire
 
 if TYPE_CHECKING:
     from drivers.regmap import Raw
     from drivers.unit import Unit
     from edge_agent.app import App
     from edge_agent.config import Config
-
-
-class Wire(msgspec.Struct, frozen=True):
-    """The registers behind a point of a Modbus device."""
-
-    bus: str
-    where: str
-    unit: int
-    profile: str
-    function: int
-    address: int
-    """0-based, as on the wire."""
-    count: int
-    type: str
-    order: str
-    scale: float
-    raw: str
-    """The registers' bytes as they last came, in hexadecimal by register: `42C8 0000`; empty: none yet."""
-    block: str
-    """The request that reads it: `500 +16`."""
-    requests_ok: int
-    timeouts: int
-    garbled: int
-    exceptions: int
-    late: int
-    last_error: str
-    last_ok: float | None
-    """Unix seconds of the last poll that read something."""
-    answer_ms: float | None
-    traps: list[str]
-    """What the profile warns of."""
-
-
-class PointDetail(msgspec.Struct, frozen=True):
-    """GET /point/ID."""
-
-    point: str
-    device: str
-    value: Value | None
-    unit: str
-    """UCUM code."""
-    quality: str
-    reason: str
-    age_s: float | None
-    """Seconds since a value came."""
-    since: float
-    """Unix seconds from when it has had its present fault; 0: it has none."""
-    meaning: str
-    source: str
-    low: float | None
-    high: float | None
-    """What the naming table says is possible."""
-    own_low: float | None
-    own_high: float | None
-    """What the configuration says for this place; it counts instead."""
-    recent: list[Sample]
-    errors: list[Sample]
-    """Newest first."""
-    trend: list[float | None]
-    """Half an hour in 60 steps, oldest first."""
-    configured: str
-    """`agent.yaml:12`: where its device, or its broker, stands; empty: nowhere."""
-    wire: Wire | None = None
 
 
 def detail(app: App, name: str) -> PointDetail | None:

@@ -94,7 +94,7 @@ class MeetingPlace(msgspec.Struct, frozen=True):
 
 
 def _point() -> Any:
-    from edge_agent.point import PointDetail
+    from edge_agent.point_now import PointDetail
 
     return PointDetail
 

@@ -17,7 +17,9 @@ LEAST_NAME = 22
 """Columns."""
 SPARKS = "▁▂▃▄▅▆▇█"
 TWINS = str.maketrans(
-    dict(zip("●▲✖○◌…–—·│─┌┐└┘├┤×→↓⏎≤≥µ°²³“”‘’" + SPARKS, "+!xoo.--.|-++++++x>v^<>uo23\"\"''" + "__..--=#", strict=True))
+    dict(
+        zip("●▲✖○◌…–—·│─┌┐└┘├┤×→↓↑⏎≤≥µ°²³“”‘’" + SPARKS, "+!xoo.--.|-++++++x>v^^<>uo23\"\"''" + "__..--=#", strict=True)
+    )
 )
 """Every mark has a twin of one ASCII letter, so that columns stay where they are."""
 STATE_MARKS = MARKS | {"down": "✖", "refusing": "✖", "throttled": "▲", "up": "●"}

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from edge_agent.findings import Finding
+from edge_agent.tui.aged import aged
 from edge_agent.tui.picture import Picture
 from edge_agent.tui.rows import Piece, Row, Span, fields, paragraph, row, stated
 from edge_agent.tui.views.frame import Frame, away, left_of_trial, title, unknown
@@ -35,10 +36,8 @@ def rows(picture: Picture, frame: Frame) -> list[Row]:
     if box is None:
         found += unknown(picture.box, picture, frame)
     else:
-        found += [
-            title(frame.text("tui.box.self"), frame.columns),
-            *fields([*_machine(box, frame), *_services(box, frame)], frame.columns, _keys(frame)),
-        ]
+        told = fields([*_machine(box, frame), *_services(box, frame)], frame.columns, _keys(frame))
+        found += [title(frame.text("tui.box.self"), frame.columns), *(aged(told) if old else told)]
     config, now = _config(picture, frame), picture.config.value
     if now is not None and now.diff:  # what is being done now comes first
         return [

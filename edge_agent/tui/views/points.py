@@ -28,7 +28,7 @@ from edge_agent.tui.rows import (
 from edge_agent.tui.views.frame import Frame, away, clock, title, unknown
 
 if TYPE_CHECKING:
-    from edge_agent.point import PointDetail, Wire
+    from edge_agent.point_now import PointDetail, Wire
 
 Pairs = list[tuple[str, Piece]]
 

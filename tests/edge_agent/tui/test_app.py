@@ -201,7 +201,7 @@ def test_silent_agent_makes_everything_old() -> None:
 
     async def steps(terminal: Terminal, pilot: Pilot[None]) -> None:
         assert "MÀN HÌNH CŨ" in text_of(terminal)
-        for key in "124":
+        for key in "124568":
             await pilot.press(key)
             assert "●" not in text_of(terminal)
 

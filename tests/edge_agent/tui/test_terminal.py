@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
 from edge_agent.tui.terminal import decide, mend_locale
@@ -56,3 +59,13 @@ def test_colour_is_left_out_on_wish() -> None:
     """no-color.org: present means no, whatever it contains."""
     assert not decide({**GOOD, "NO_COLOR": ""}, "/dev/pts/1", 0, 80).colour
     assert decide(GOOD, "/dev/pts/1", 0, 80).colour
+
+
+def test_terminal_stays_small() -> None:
+    """Nothing that a screen needs brings in the configuration's checker or a server: each is 10 MB of a small box."""
+    parts = ("tui.app", "point_now", "machine", "trial_now", "meeting_now")
+    screens = ", ".join(f"edge_agent.{part}" for part in parts)
+    heavy = {"pydantic", "aiohttp", "pymodbus", "paho", "aiortc", "yaml"}
+    script = f"import sys, {screens}; print(*sorted({{name.partition('.')[0] for name in sys.modules}}))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert not heavy & set(done.stdout.split())
