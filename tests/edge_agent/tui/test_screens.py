@@ -26,7 +26,13 @@ EIGHT = "".join(str(number) for number, _ in enumerate(SCREENS, 1))
 FOLDER = Path(__file__).parent / "screens"
 SIZES = ((40, 20), (80, 24), (200, 60))
 DOCS = Path(__file__).parents[3] / "docs" / "screens"
-SHOTS = [("overview", "fault", "1"), ("points", "fault", "2"), ("uplink", "fault", "4"), ("box", "ok", "8")]
+SHOTS = [
+    ("overview", "fault", "1"),
+    ("points", "fault", "2"),
+    ("uplink", "fault", "4"),
+    ("meeting", "ok", "6"),
+    ("box", "ok", "8"),
+]
 WRITE = os.environ.get("EDGE_PICTURES") == "write"
 
 
