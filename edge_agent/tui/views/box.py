@@ -36,8 +36,8 @@ def rows(picture: Picture, frame: Frame) -> list[Row]:
     if box is None:
         found += unknown(picture.box, picture, frame)
     else:
-        told = fields([*_machine(box, frame), *_services(box, frame)], frame.columns, _keys(frame))
-        found += [title(frame.text("tui.box.self"), frame.columns), *(aged(told) if old else told)]
+        machine = fields([*_machine(box, frame), *_services(box, frame)], frame.columns, _keys(frame))
+        found += [title(frame.text("tui.box.self"), frame.columns), *(aged(machine) if old else machine)]
     config, now = _config(picture, frame), picture.config.value
     if now is not None and now.diff:  # what is being done now comes first
         return [
