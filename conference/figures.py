@@ -9,9 +9,10 @@ import msgspec
 from conference.codes import Guesses
 from conference.ingress import Ingress
 from conference.meetings import Load, Meetings
+from conference.member import Member
 from conference.messages import Stats
 from conference.peer import Peer
-from conference.room import Member, Room
+from conference.room import Room
 from conference.rtp import SILENCE
 from conference.slot import Slot
 from conference.tickets import page

@@ -19,9 +19,10 @@ import msgspec
 from conference import dtls, mux, sdp
 from conference.admission import Admission
 from conference.codes import Codes
+from conference.member import Member
 from conference.messages import Renewed
 from conference.peer import Box, Peer
-from conference.room import Member, Room
+from conference.room import Room
 from conference.settings import Settings
 from conference.tickets import Refused, Tickets
 

@@ -113,7 +113,6 @@ class Welcome(_Message, frozen=True):
     room: str
     role: str
     name: str
-    title: str
     video_slots: int
     audio_slots: int
     max_kbit: int
@@ -158,14 +157,18 @@ class Members(_Message, frozen=True):
     """The chair has not opened the meeting yet."""
 
 
+PAUSED, UNABLE = -1, -2
+"""Layers of a slot that gets nothing: the last picture stays; the client has not the picture's codec."""
+
+
 class Seen(msgspec.Struct, frozen=True):
     """What a video slot shows."""
 
     member: int
     """0: nothing."""
     screen: bool = False
-    layer: int = -1
-    """0 the smallest; -1: paused, the last picture stays."""
+    layer: int = PAUSED
+    """0 the smallest, or PAUSED or UNABLE."""
 
 
 class Slots(_Message, frozen=True):

@@ -42,6 +42,10 @@ class DownTrack(Protocol):
         """The stream that is being forwarded."""
         ...
 
+    def able(self, source: Ingress) -> bool:
+        """Whether the client takes the stream's codec."""
+        ...
+
     def switch(self, source: Ingress | None, now: float) -> None:
         """Show another stream from its next key frame on; None pauses, the last picture stays."""
         ...

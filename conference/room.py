@@ -8,70 +8,23 @@ from __future__ import annotations
 
 import secrets
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from conference import router
-from conference.messages import Asked, Members, Person, Quality, Seen, Slots, State, ToPage
-from conference.ports import Client, UpTrack
+from conference.member import Member
+from conference.messages import PAUSED, UNABLE, Asked, Members, Person, Quality, Seen, Slots, State
+from conference.ports import UpTrack
 from conference.router import Feed, Speakers, View
-from conference.tickets import Refused, Role, Ticket
+from conference.tickets import Refused, Ticket
 
 GRACE = 30.0
 """Seconds a seat is kept after its connection was lost."""
-_LEADERS: tuple[Role, ...] = ("chair", "secretary")
 _VOICES = 4
 """Audio slots of a client at most."""
 _WEIGH = 5
 """Ticks over which the viewers are spread for weighing their layers."""
 _STAGE_HEIGHT, _THUMB_HEIGHT = 720, 180
 """Lines assumed until the page tells how large it shows a slot."""
-
-
-class Member:
-    """Someone with a seat."""
-
-    def __init__(self, id: int, ticket: Ticket, name: str) -> None:
-        """A fresh seat; `id` counts from 1 in each room."""
-        self.id = id
-        self.ticket = ticket
-        self.name = name
-        self.seat = secrets.token_urlsafe(12)
-        self.client: Client | None = None
-        self.page = False
-        """Has a page; a standard client has none."""
-        self.tell: Callable[[ToPage], None] = lambda _message: None
-        """Gives a message to the member's page."""
-        self.drop: Callable[[str], None] = lambda _reason: None
-        """Closes the member's page and media; the reason goes to the page."""
-        self.state = State(mic=False, camera=False)
-        self.hand = 0
-        """When the hand went up, counted per room; 0: down."""
-        self.away_since: float | None = None
-        self.heights: tuple[int, ...] = ()
-        self.pictures: list[int | None] = []
-        """Feed in each video slot."""
-        self.layers: list[int | None] = []
-        self.voices: list[int | None] = []
-        """Member in each audio slot."""
-        self.weak = False
-        self.hushed = False
-        """A standard client that was silenced for another's floor: nobody at its end could switch it on again."""
-
-    def without_page(self) -> None:
-        """No page speaks for the seat any more; a standard client may."""
-        self.page = False
-        self.tell = lambda _message: None
-        self.drop = lambda _reason: None
-
-    @property
-    def leads(self) -> bool:
-        """Whether the member may give the floor, mute and remove."""
-        return self.ticket.role in _LEADERS
-
-    def track(self, *, audio: bool = False, screen: bool = False) -> UpTrack | None:
-        """What the member sends of one kind."""
-        tracks = self.client.up if self.client is not None else ()
-        return next((t for t in tracks if t.audio is audio and t.screen is screen), None)
 
 
 class Room:
@@ -324,14 +277,18 @@ class Room:
         views = [View(self._height(viewer, at), t.layers(now) if t else ()) for at, t in enumerate(tracks)]
         budget = min(share, viewer.client.budget() if viewer.client is not None else 0)
         layers = router.choose_layers(budget, views, viewer.layers)
-        for slot, track, layer in zip(slots, tracks, layers, strict=True):
-            slot.switch(track.stream(layer) if track is not None and layer is not None else None, now)
+        streams = [
+            t.stream(layer) if t and layer is not None else None for t, layer in zip(tracks, layers, strict=True)
+        ]
+        for slot, stream in zip(slots, streams, strict=True):
+            slot.switch(stream, now)
+        unable = {at for at, stream in enumerate(streams) if stream is not None and not slots[at].able(stream)}
         viewer.weak = any(
             layer is None and view.height and any(one.bitrate for one in view.layers)
             for layer, view in zip(layers, views, strict=True)
         )
-        if (placed, layers) != (viewer.pictures, viewer.layers):
-            viewer.pictures, viewer.layers = placed, layers
+        if (placed, layers, unable) != (viewer.pictures, viewer.layers, viewer.unable):
+            viewer.pictures, viewer.layers, viewer.unable = placed, layers, unable
             self._tell_slots(viewer)
 
     def _track_of(self, feed: int | None) -> UpTrack | None:
@@ -376,7 +333,8 @@ class Room:
         pictures = []
         for at, feed in enumerate(viewer.pictures):
             layer = viewer.layers[at] if at < len(viewer.layers) else None
-            pictures.append(Seen((feed or 0) // 2, bool((feed or 0) & 1), -1 if layer is None else layer))
+            told = UNABLE if at in viewer.unable else PAUSED if layer is None else layer
+            pictures.append(Seen((feed or 0) // 2, bool((feed or 0) & 1), told))
         speaker = self.speakers.recent[0] if self.speakers.recent else 0
         viewer.tell(Slots(tuple(pictures), tuple(voice or 0 for voice in viewer.voices), speaker))
 

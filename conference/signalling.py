@@ -17,9 +17,10 @@ from aiohttp import WSCloseCode, WSMsgType, web
 
 from conference import messages, sdp
 from conference.meetings import Meetings
+from conference.member import Member
 from conference.messages import ToPage
 from conference.peer import Peer
-from conference.room import Member, Room
+from conference.room import Room
 from conference.tickets import Refused
 
 HELLO_TIME = 8.0
@@ -94,7 +95,6 @@ class Conversation:
         member.page = True
         member.tell = self._tell
         member.drop = lambda reason: self._outbox.put(messages.Refusal(reason))
-        title = next((m.title for m in settings.schedule if m.room == room.name), settings.name)
         self._outbox.put(
             messages.Welcome(
                 v=messages.VERSION,
@@ -103,7 +103,6 @@ class Conversation:
                 room=room.name,
                 role=member.ticket.role,
                 name=member.name,
-                title=title,
                 video_slots=settings.video_slots,
                 audio_slots=settings.audio_slots,
                 max_kbit=settings.limits.client_kbit,

@@ -80,9 +80,13 @@ class Slot:
 
     # --- what is shown ----------------------------------------------------------------------------------------------
 
+    def able(self, source: Ingress) -> bool:
+        """Whether the viewer takes the stream's codec."""
+        return source.codec in self.types
+
     def switch(self, source: Ingress | None, now: float) -> None:
         """Show another stream, from its next key frame on; None pauses at once."""
-        if source is not None and source.codec not in self.types:
+        if source is not None and not self.able(source):
             source = None
         if source is self.wanted:
             return

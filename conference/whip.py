@@ -15,9 +15,10 @@ from aiohttp import web
 
 from conference import sdp
 from conference.meetings import Meetings
+from conference.member import Member
 from conference.messages import State
 from conference.ports import Client
-from conference.room import Member, Room
+from conference.room import Room
 from conference.tickets import Refused
 
 BODY_TIME = 8.0

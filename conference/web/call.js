@@ -4,16 +4,19 @@
 
 const VERSION = 1;
 const CONNECT_TIME = 8000;
+const FEW_LINES = 720;
 const RETRIES = [300, 1000, 2000, 2000, 3000];
 const AGAIN = new Set(["full", "busy", "closing"]);
 
 export class Call extends EventTarget {
   constructor(entry, tracks, wanted) {
     super();
-    this.entry = entry; // {ticket, room, name, renew}: renew gets a fresh ticket when the old one has expired
+    // {ticket, room, name, seat, renew, keep}: renew gets a fresh ticket when the old one has expired, keep remembers
+    // what the box gave, for a reload of the page
+    this.entry = entry;
     this.tracks = tracks; // {audio, video, screen}
     this.wanted = wanted; // {mic, camera, screen}
-    this.seat = "";
+    this.seat = entry.seat ?? "";
     this.state = "connecting";
     this.heights = [];
     this.tries = 0;
@@ -42,8 +45,11 @@ export class Call extends EventTarget {
   async take(socket, told) {
     if (socket !== this.socket) return;
     if (told.t === "welcome") await this.welcomed(told);
-    if (told.t === "renewed") this.entry.ticket = told.ticket;
-    if (told.t === "answer") await this.pc.setRemoteDescription({ type: "answer", sdp: told.sdp });
+    if (told.t === "renewed") {
+      this.entry.ticket = told.ticket;
+      this.entry.keep({ ticket: told.ticket });
+    }
+    if (told.t === "answer") await this.answered(told.sdp);
     if (told.t === "refusal") return this.refused(told);
     if (told.t === "asked" && told.what === "mute") this.wanted.mic = false;
     this.dispatchEvent(new CustomEvent("told", { detail: told }));
@@ -51,6 +57,7 @@ export class Call extends EventTarget {
 
   async welcomed(welcome) {
     this.seat = welcome.seat;
+    this.entry.keep({ seat: welcome.seat });
     this.blocked = this.tries > 2; // the box answers, yet media has not come through for a while
     this.welcome = welcome;
     await this.offer(welcome);
@@ -77,6 +84,11 @@ export class Call extends EventTarget {
     });
     await pc.setLocalDescription(await pc.createOffer());
     this.say({ t: "offer", sdp: pc.localDescription.sdp, screen: this.screen.mid ?? "" });
+  }
+
+  async answered(sdp) {
+    await this.pc.setRemoteDescription({ type: "answer", sdp });
+    await this.layer(); // Chromium takes an answer's layers as switched on
   }
 
   changed(pc) {
@@ -161,8 +173,16 @@ export class Call extends EventTarget {
     this.tracks[kind] = track;
     const sender = { audio: this.voice, video: this.camera, screen: this.screen }[kind]?.sender;
     await sender?.replaceTrack(track).catch(() => this.lost(this.socket));
+    if (kind === "video" && track) await this.layer().catch(() => this.lost(this.socket));
     if (former && former !== track) former.stop();
     this.tellState();
+  }
+
+  async layer() {
+    const wanted = this.camera.sender.getParameters();
+    if (wanted.encodings.length < 3) return; // a browser that gave the rest up
+    for (const one of wanted.encodings) one.active = one.rid === "h" || !few(this.tracks.video);
+    await this.camera.sender.setParameters(wanted);
   }
 
   view(heights) {
@@ -186,17 +206,19 @@ export class Call extends EventTarget {
   }
 }
 
-// Three layers where the camera gives enough lines for them; the box picks one per viewer.
+// Three layers, offered whatever the camera is, since another one may be switched on later; the box picks one per viewer.
+// A camera of few lines has nothing to give to the lower ones: it sends one.
 function encodings(track, welcome) {
   const top = welcome.max_kbit * 1000;
-  const lines = track?.getSettings().height ?? 0;
-  if (lines < 720) return [{ maxBitrate: top }];
+  const active = !few(track);
   return [
-    { rid: "l", scaleResolutionDownBy: 4, maxBitrate: Math.round(top / 10) },
-    { rid: "m", scaleResolutionDownBy: 2, maxBitrate: Math.round(top / 3) },
+    { rid: "l", active, scaleResolutionDownBy: 4, maxBitrate: Math.round(top / 10) },
+    { rid: "m", active, scaleResolutionDownBy: 2, maxBitrate: Math.round(top / 3) },
     { rid: "h", maxBitrate: Math.round(top * 0.6) },
   ];
 }
+
+const few = (track) => (track?.getSettings().height ?? 0) < FEW_LINES;
 
 // Only codecs that the box forwards: the description stays small.
 function prefer(transceiver) {

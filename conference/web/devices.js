@@ -36,14 +36,17 @@ async function open(kind, wanted) {
 
 async function reason(kind, error) {
   switch (error.name) {
-    case "NotAllowedError":
     case "SecurityError":
+      return { what: "device.forbidden", again: true };
+    case "NotAllowedError":
       return { what: (await blocked(kind)) ? "device.blocked" : "device.dismissed", again: true };
-    case "NotReadableError":
     case "AbortError":
+      return { what: `device.aborted_${kind}`, again: true };
+    case "NotReadableError":
       return { what: `device.busy_${kind}`, again: true };
-    case "NotFoundError":
     case "OverconstrainedError":
+      return { what: `device.unfit_${kind}`, again: true };
+    case "NotFoundError":
       return { what: `device.no_${kind}`, again: true };
     default:
       return { what: "device.failed", again: true, values: { error: error.name } };

@@ -54,10 +54,12 @@ export function peopleList(screen, view, call) {
 
   const paint = () => {
     const sorted = [...view.people.values()].sort((a, b) => (a.hand || 999) - (b.hand || 999) || a.id - b.id);
+    const held = document.activeElement?.dataset.act;
     items.replaceChildren(...sorted.map((person) => el("li", {},
       el("b", {}, person.id === view.you ? t("meet.you", { name: person.name }) : person.name),
       ` · ${facts(person, view).join(" · ")}`,
       leads ? actions(person, view, call) : "")));
+    if (held) items.querySelector(`[data-act="${held}"]`)?.focus(); // the list is new, who walks it by keys stays where they were
   };
   const stop = () => {
     call.removeEventListener("told", later);
@@ -79,7 +81,7 @@ function facts(person, view) {
 }
 
 function actions(person, view, call) {
-  const does = (words, message) => el("button", { onclick: () => call.say(message) }, t(words));
+  const does = (words, message) => el("button", { onclick: () => call.say(message), "data-act": `${message.t}-${person.id}` }, t(words));
   const floor = view.floor === person.id;
   const shown = view.spotlight === person.id;
   return el("div", { class: "pair" },

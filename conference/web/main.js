@@ -9,15 +9,31 @@ let home = { name: "", language: "vi", help_phone: "", room: "", open: true };
 let invitation = readInvitation();
 let show = showHome;
 
-// An invitation link carries its ticket behind the #, which no server sees. A device ticket stays on the machine.
+// An invitation link carries its ticket behind the #, which no server sees. It outlives a reload of this tab, with the
+// seat; a device ticket stays on the machine, once the box has let somebody in with it.
 function readInvitation() {
   const token = new URLSearchParams(location.hash.slice(1)).get("t");
   if (token) history.replaceState(null, "", location.pathname);
-  const found = token ?? localStorage.getItem("own.ticket");
-  const claims = found && readClaims(found);
-  if (!claims) return null;
-  if (claims.device) localStorage.setItem("own.ticket", found);
-  return { ticket: found, room: claims.room, name: claims.name };
+  const kept = token ? null : JSON.parse(sessionStorage.getItem("invitation"));
+  return kept ?? invited(token) ?? invited(localStorage.getItem("own.ticket"));
+}
+
+function invited(token) {
+  const claims = token && readClaims(token);
+  return claims ? { ticket: token, first: token, room: claims.room, name: claims.name, device: Boolean(claims.device) } : null;
+}
+
+// What the box gave meanwhile: a seat, a fresh ticket.
+function keep(mine, given) {
+  Object.assign(mine, given);
+  if (mine.device && mine.seat) localStorage.setItem("own.ticket", mine.first);
+  if (mine === invitation) sessionStorage.setItem("invitation", JSON.stringify(mine));
+}
+
+function forget() {
+  if (invitation?.first === localStorage.getItem("own.ticket")) localStorage.removeItem("own.ticket");
+  sessionStorage.removeItem("invitation");
+  invitation = invited(localStorage.getItem("own.ticket"));
 }
 
 function readClaims(token) {
@@ -34,16 +50,21 @@ async function enter(wanted) {
   return response.json();
 }
 
-function go(next) {
-  show = next;
-  document.body.classList.remove("in-meeting");
-  document.getElementById("people-open").hidden = true;
+// What stands around every screen.
+function frame() {
   document.getElementById("help").hidden = !home.help_phone;
   document.getElementById("help").textContent = t("app.help", { phone: home.help_phone });
   document.getElementById("place").textContent = home.name || t("app.name");
   const other = document.getElementById("language");
   other.textContent = t("app.language");
   other.lang = current() === "vi" ? "en" : "vi";
+}
+
+function go(next) {
+  show = next;
+  document.body.classList.remove("in-meeting");
+  document.getElementById("people-open").hidden = true;
+  frame();
   screen.replaceChildren();
   next();
   screen.focus();
@@ -82,6 +103,7 @@ function codeForm(problem) {
     if (!told) return tell(problem, t("home.offline"));
     if (told.reason) return tell(problem, refusal(told));
     invitation = { ticket: told.ticket, room: told.room, name: "" };
+    keep(invitation, {});
     go(() => showCheck());
   };
   input.addEventListener("input", () => {
@@ -103,7 +125,7 @@ function tell(problem, text) {
 }
 
 function when() {
-  if (!home.start) return t("home.none");
+  if (!home.start) return t(home.open || invitation ? "home.none" : "home.none_code");
   const start = new Date(home.start);
   const time = clock(start, home.timezone);
   const minutes = Math.round((start - Date.now()) / 60000);
@@ -128,15 +150,14 @@ function showCheck() {
 }
 
 async function joinMeeting(name, tracks) {
-  const fresh = async () => (await enter({ name }).catch(() => null))?.ticket;
-  const open = !invitation;
-  if (open) {
+  if (!invitation) {
     const told = await enter({ name }).catch(() => null);
     if (!told || told.reason) return told ? refusal(told) : t("home.offline");
-    invitation = { ticket: told.ticket, room: told.room, name: "" };
+    invitation = { ticket: told.ticket, room: told.room, name: "", open: true };
   }
-  const entry = { ...invitation, name, renew: open ? fresh : null };
-  if (open) invitation = null;
+  const mine = invitation;
+  const fresh = async () => (await enter({ name }).catch(() => null))?.ticket;
+  const entry = { ...mine, name, renew: mine.open ? fresh : null, keep: (given) => keep(mine, given) };
   go(() => meetingScreen(screen, entry, tracks, home, (told) => go(() => showEnd(told))));
   return "";
 }
@@ -147,13 +168,12 @@ function showEnd(told) {
   const text = told ? refusal(told) : t("end.left");
   const over = told && OVER.has(told.reason); // with this ticket there is no way back
   const again = el("button", { class: "big main", id: "again", onclick: () => go(() => showCheck()) }, t("end.again"));
-  if (over && told.reason !== "removed") {
-    localStorage.removeItem("own.ticket");
-    invitation = null;
-  }
+  if (over && told.reason !== "removed") forget();
+  else if (invitation) keep(invitation, { seat: "" });
+  if (invitation?.open) forget();
   say(text);
   screen.append(
-    el("div", { class: "narrow" },
+    el("div", { class: "narrow", "data-still": "" },
       el("h1", {}, text),
       ...(over ? [] : [again]),
       el("button", { class: over ? "big main" : "big", id: "home", onclick: () => go(showHome) }, t("end.home")),
@@ -175,10 +195,8 @@ async function ask() {
 
 document.getElementById("language").addEventListener("click", async () => {
   await load(current() === "vi" ? "en" : "vi");
-  if (show === showHome) return go(show);
-  const other = document.getElementById("language");
-  other.textContent = t("app.language");
-  other.lang = current() === "vi" ? "en" : "vi";
+  frame();
+  if (show === showHome || document.querySelector("[data-still]")) return go(show);
   document.dispatchEvent(new Event("language"));
 });
 

@@ -14,6 +14,7 @@ const ICONS = {
   leave: "M12 9c-4 0-7 1-9 3v4h5v-3a14 14 0 0 1 8 0v3h5v-4c-2-2-5-3-9-3z",
 };
 const HELP_AFTER = 30;
+const UNABLE = -2; // a layer: the box sends nothing, since this browser has not the codec
 
 export function meetingScreen(screen, entry, tracks, home, ended) {
   const call = new Call(entry, tracks, { mic: false, camera: Boolean(tracks.video), screen: false });
@@ -23,13 +24,14 @@ export function meetingScreen(screen, entry, tracks, home, ended) {
   const voices = [];
   const nobody = el("div", { class: "nobody" }, t("meet.waiting"));
   const notice = el("div", { class: "notice", role: "status", hidden: true });
-  const stage = el("section", { class: "stage", "aria-label": t("meet.stage") }, nobody, notice);
-  const thumbs = el("ul", { class: "thumbs", "aria-label": t("meet.thumbs") });
+  const stage = el("section", { class: "stage" }, nobody, notice);
+  const thumbs = el("ul", { class: "thumbs" });
   const own = tile(t("meet.self"));
   own.box.classList.add("self");
   thumbs.append(el("li", {}, own.box));
-  const controls = el("div", { class: "controls", role: "toolbar", "aria-label": t("meet.controls") });
+  const controls = el("div", { class: "controls", role: "toolbar" });
   const cover = el("div", { class: "cover", hidden: true });
+  const meeting = el("div", { class: "meeting" }, stage, thumbs, controls);
   const buttons = {};
   let meterStop = null;
   let noticeTimer = 0;
@@ -61,7 +63,7 @@ export function meetingScreen(screen, entry, tracks, home, ended) {
       (index === 0 ? one.box : one.box.parentElement).hidden = !person;
       one.name.textContent = name;
       one.video.setAttribute("aria-label", name);
-      one.word.textContent = person?.away ? t("meet.away") : seen.layer < 0 ? t("meet.paused") : "";
+      one.word.textContent = person?.away ? t("meet.away") : seen.layer === UNABLE ? t("meet.unable") : seen.layer < 0 ? t("meet.paused") : "";
       one.box.classList.toggle("frozen", Boolean(person?.away) || seen.layer < 0);
       one.box.classList.toggle("speaking", Boolean(person?.mic) && slots.speaker === seen.member);
     });
@@ -74,6 +76,9 @@ export function meetingScreen(screen, entry, tracks, home, ended) {
     const open = document.getElementById("people-open");
     open.hidden = false;
     open.textContent = t("meet.people", { n: people.size });
+    stage.setAttribute("aria-label", t("meet.stage"));
+    thumbs.setAttribute("aria-label", t("meet.thumbs"));
+    controls.setAttribute("aria-label", t("meet.controls"));
   }
 
   const sizes = new ResizeObserver(() => report());
@@ -126,6 +131,7 @@ export function meetingScreen(screen, entry, tracks, home, ended) {
       const { track, failure } = await openMicrophone();
       if (failure) return tell(t(failure.what, failure.values));
       await call.replace("audio", track);
+      watch("audio");
       listen();
     }
     call.wanted.mic = on;
@@ -141,11 +147,23 @@ export function meetingScreen(screen, entry, tracks, home, ended) {
       const { track, failure } = await openCamera();
       if (failure) return tell(t(failure.what, failure.values));
       await call.replace("video", track);
+      watch("video");
     } else {
       await call.replace("video", null);
     }
     own.video.srcObject = call.tracks.video ? new MediaStream([call.tracks.video]) : null;
     return paint();
+  }
+
+  // Unplugged, or taken away by the browser: what the page says must stay true.
+  function watch(kind) {
+    const track = call.tracks[kind];
+    if (!track) return;
+    track.onended = async () => {
+      if (kind === "video") await setCamera(false);
+      else await setMic(false).then(() => call.replace("audio", null));
+      tell(t(kind === "video" ? "device.gone_camera" : "device.gone_microphone"));
+    };
   }
 
   async function setScreen(on) {
@@ -221,6 +239,8 @@ export function meetingScreen(screen, entry, tracks, home, ended) {
 
   call.addEventListener("state", () => {
     cover.hidden = call.state !== "lost";
+    meeting.inert = call.state === "lost";
+    paintLost();
     if (call.state === "lost") say(t("lost.title"));
     if (call.state === "open") paint();
     if (call.state === "ended") {
@@ -228,18 +248,21 @@ export function meetingScreen(screen, entry, tracks, home, ended) {
       ended(call.refusal);
     }
   });
-  const ticking = setInterval(() => {
-    if (call.state !== "lost") return;
+  const lost = {
+    title: el("h2"), seconds: el("p"), blocked: el("p"), phone: el("p"), now: el("button", { id: "now", onclick: () => call.connect() }),
+  };
+  cover.append(el("div", {}, ...Object.values(lost)));
+  const paintLost = () => {
     const seconds = Math.round((Date.now() - call.lostAt) / 1000);
     const late = seconds >= HELP_AFTER;
-    cover.replaceChildren(el("div", {},
-      el("h2", {}, t("lost.title")),
-      el("p", {}, t("lost.seconds", { n: seconds })),
-      call.blocked ? el("p", {}, t("lost.blocked")) : "",
-      late && home.help_phone ? el("p", {}, t("app.help", { phone: home.help_phone })) : "",
-      late ? el("button", { onclick: () => call.connect() }, t("lost.now")) : "",
-    ));
-  }, 1000);
+    lost.title.textContent = t("lost.title");
+    lost.seconds.textContent = t("lost.seconds", { n: seconds });
+    lost.blocked.textContent = call.blocked ? t("lost.blocked") : "";
+    lost.phone.textContent = late && home.help_phone ? t("app.help", { phone: home.help_phone }) : "";
+    lost.now.textContent = t("lost.now");
+    lost.now.hidden = !late;
+  };
+  const ticking = setInterval(() => call.state === "lost" && paintLost(), 1000);
 
   const stay = (event) => event.preventDefault();
   addEventListener("beforeunload", stay);
@@ -262,7 +285,8 @@ export function meetingScreen(screen, entry, tracks, home, ended) {
   }
 
   document.body.classList.add("in-meeting");
-  screen.append(el("div", { class: "meeting" }, stage, thumbs, controls), cover);
+  screen.append(meeting, cover);
+  for (const kind of ["audio", "video"]) watch(kind);
   listen();
   paint();
 }

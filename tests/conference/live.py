@@ -76,7 +76,7 @@ class Page:
         self.state: dict[type, ToPage] = {}
         self.heard: Counter[int] = Counter()
         self.packets: list[tuple[float, rtp.Packet]] = []
-        self.welcome = Welcome(1, 0, "", "", "", "", "", 0, 0, 0, 0)
+        self.welcome = Welcome(1, 0, "", "", "", "", 0, 0, 0, 0)
         self._socket: aiohttp.ClientWebSocketResponse | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._news = asyncio.Event()

@@ -15,7 +15,7 @@ pytestmark = [needs_chromium, pytest.mark.xdist_group("chromium")]  # one browse
 
 
 def test_four_tabs_see_and_hear_each_other(tmp_path: Path) -> None:
-    """Each decodes three pictures and hears voices; the fourth joining renegotiates nothing."""
+    """Each decodes three pictures and hears voices; three who join and one who leaves renegotiate nothing."""
     four_tabs(tmp_path, share=0.3, freezes=100)
 
 
@@ -31,10 +31,11 @@ def four_tabs(folder: Path, share: float, freezes: int) -> None:
     async def scenario() -> None:
         async with live(folder) as meeting, chromium() as browser:
             tabs = [await open_tab(browser, meeting) for _ in range(4)]
+            descriptions = ""
             for at, tab in enumerate(tabs):
                 await join(tab, f"Phường {at + 1}")
                 await tab.page.click("#do-mic")
-            descriptions = await tabs[0].page.evaluate("edge.call.pc.remoteDescription.sdp")
+                descriptions = descriptions or await tabs[0].page.evaluate("edge.call.pc.remoteDescription.sdp")
             for tab in tabs:
                 await tab.sees(3)
             for _ in range(WINDOWS):
@@ -42,7 +43,11 @@ def four_tabs(folder: Path, share: float, freezes: int) -> None:
                 if not faults:
                     break
             assert faults == []
+            await tabs[3].page.click("#do-leave")
+            await tabs[3].page.click("#leave-yes")
+            await tabs[0].until("document.getElementById('people-open').textContent.endsWith('3')")
             assert await tabs[0].page.evaluate("edge.call.pc.remoteDescription.sdp") == descriptions
+            assert await tabs[0].page.evaluate(OFFERS) == 1
             assert [tab.faults for tab in tabs] == [[], [], [], []]
 
     asyncio.run(scenario())
@@ -248,6 +253,90 @@ OFFERS = "edge.call.pc.currentLocalDescription.sdp.match(/^o=\\S+ \\S+ (\\d+)/m)
 def speaker_of(status: Status) -> int:
     """Who sends a screen."""
     return next(m.id for m in status.rooms[0].members if any(up.kind == "screen" for up in m.up))
+
+
+def test_camera_switched_on_inside_sends_layers(tmp_path: Path) -> None:
+    """Who came without one sends three layers from then on, like everybody with a camera of 720 lines."""
+
+    async def scenario() -> None:
+        async with live(tmp_path) as meeting, chromium() as browser:
+            sender = await open_tab(browser, meeting, width=1280, height=720)
+            await join(sender, "Lan")
+            await sender.page.click("#do-camera")
+            await sender.until("!edge.call.tracks.video")
+            await sender.page.evaluate("edge.call.connect()")  # a new connection, offered without a camera
+            await sender.until("edge.call.state === 'open' && edge.call.camera.sender.track === null")
+            await sender.page.click("#do-camera")
+            viewer = await open_tab(browser, meeting)
+            await join(viewer, "Xem")
+            await viewer.until(f"({HEIGHT})().then(h => h >= 640)", within=60)
+            await viewer.page.set_viewport_size({"width": 480, "height": 360})
+            await viewer.until(f"({HEIGHT})().then(h => h > 0 && h <= 360)")
+
+    asyncio.run(scenario())
+
+
+def test_camera_that_is_unplugged(tmp_path: Path) -> None:
+    """The page says so and shows the camera as off, to its own person and to others; pressed again it is back."""
+
+    async def scenario() -> None:
+        async with live(tmp_path) as meeting, chromium() as browser:
+            tabs = [await open_tab(browser, meeting) for _ in range(2)]
+            for tab in tabs:
+                await join(tab, "Lan")
+            await tabs[1].sees(1)
+            await tabs[0].page.evaluate("edge.call.tracks.video.dispatchEvent(new Event('ended'))")
+            await tabs[0].page.get_by_text("Camera đã bị rút").wait_for()
+            assert await tabs[0].page.get_attribute("#do-camera", "aria-pressed") == "false"
+            await tabs[1].until("document.querySelector('.stage .tile').hidden")
+            await tabs[0].page.click("#do-camera")
+            await tabs[1].until("!document.querySelector('.stage .tile').hidden")
+
+    asyncio.run(scenario())
+
+
+def test_browser_without_the_codec_of_a_picture(tmp_path: Path) -> None:
+    """It says that it cannot show it, in place of an empty stage; voices go on."""
+
+    async def scenario() -> None:
+        async with live(tmp_path, video_codecs=("H264", "VP8")) as meeting, chromium() as browser:
+            sender, poor = [await open_tab(browser, meeting) for _ in range(2)]
+            await poor.page.evaluate(ONLY_VP8)
+            for tab in (sender, poor):
+                await join(tab, "Lan")
+            await poor.page.get_by_text("Trình duyệt này không xem được hình này").wait_for()
+
+    asyncio.run(scenario())
+
+
+ONLY_VP8 = """() => {
+  const all = RTCRtpReceiver.getCapabilities;
+  RTCRtpReceiver.getCapabilities = (kind) => {
+    const found = all.call(RTCRtpReceiver, kind);
+    return { ...found, codecs: found.codecs.filter((codec) => !/h264/i.test(codec.mimeType)) };
+  };
+}"""
+
+
+def test_keys_while_the_line_is_lost(tmp_path: Path) -> None:
+    """The button to try again keeps the focus from second to second, and Tab reaches nothing below the cover."""
+
+    async def scenario() -> None:
+        async with chromium() as browser:
+            async with live(tmp_path) as meeting:
+                tab = await open_tab(browser, meeting)
+                await join(tab, "Lan")
+            await tab.until("edge.call.state === 'lost'")
+            await tab.page.evaluate("edge.call.lostAt -= 40000")
+            await tab.page.wait_for_selector("#now", timeout=10_000)
+            await tab.page.focus("#now")
+            await asyncio.sleep(2.5)
+            assert await tab.page.evaluate("document.activeElement.id") == "now"
+            for _ in range(3):
+                await tab.page.keyboard.press("Tab")
+                assert not await tab.page.evaluate("Boolean(document.activeElement.closest('.meeting'))")
+
+    asyncio.run(scenario())
 
 
 def test_h264_and_vp8_meet(tmp_path: Path) -> None:

@@ -114,7 +114,9 @@ FAILURES = {
     "NotAllowedError": "cho phép",
     "NotReadableError": "chương trình khác",
     "NotFoundError": "Không tìm thấy camera",
-    "OverconstrainedError": "Không tìm thấy camera",
+    "OverconstrainedError": "Camera đã chọn không dùng được",
+    "AbortError": "Camera dừng giữa chừng",
+    "SecurityError": "không cho trang web dùng",
     "TypeError": "TypeError",
 }
 
