@@ -30,8 +30,9 @@ function keep(mine, given) {
   if (mine === invitation) sessionStorage.setItem("invitation", JSON.stringify(mine));
 }
 
-function forget() {
-  if (invitation?.first === localStorage.getItem("own.ticket")) localStorage.removeItem("own.ticket");
+// `ended`: it is good for nothing any more. Who was sent out keeps the machine's own ticket: it is not only theirs.
+function forget(ended) {
+  if (ended && invitation?.first === localStorage.getItem("own.ticket")) localStorage.removeItem("own.ticket");
   sessionStorage.removeItem("invitation");
   invitation = invited(localStorage.getItem("own.ticket"));
 }
@@ -168,9 +169,8 @@ function showEnd(told) {
   const text = told ? refusal(told) : t("end.left");
   const over = told && OVER.has(told.reason); // with this ticket there is no way back
   const again = el("button", { class: "big main", id: "again", onclick: () => go(() => showCheck()) }, t("end.again"));
-  if (over && told.reason !== "removed") forget();
+  if (over || invitation?.open) forget(over && told.reason !== "removed");
   else if (invitation) keep(invitation, { seat: "" });
-  if (invitation?.open) forget();
   say(text);
   screen.append(
     el("div", { class: "narrow", "data-still": "" },

@@ -1,4 +1,4 @@
-"""Every screen in both languages at three sizes: looked at by axe-core, and kept as pictures where asked for.
+"""Every screen in both languages at three sizes and at 200 % zoom: looked at by axe-core, kept as pictures if wanted.
 
 EDGE_SCREENSHOTS=folder keeps the pictures.
 """
@@ -20,7 +20,8 @@ from tests.conference.live import Live, live
 pytestmark = [needs_chromium, pytest.mark.xdist_group("chromium")]  # one browser at a time
 
 AXE = resources.files("axe_playwright_python").joinpath("axe.min.js").read_text()
-SIZES = {"phone": (320, 640), "laptop": (1280, 720), "wall": (3840, 2160)}
+SIZES = {"phone": (320, 640), "laptop": (1280, 720), "wall": (3840, 2160), "zoom": (640, 360)}
+"""`zoom`: the laptop at 200 %."""
 RUN_AXE = """async () => (await axe.run(document, {runOnly: ["wcag2a", "wcag2aa", "wcag21aa", "wcag22aa"]}))
   .violations.map((found) => `${found.id}: ${found.nodes.map((node) => node.html.slice(0, 120)).join(" | ")}`)"""
 SMALL_TARGETS = """() => [...document.querySelectorAll("button, a, summary, input, select")]
@@ -38,7 +39,7 @@ async def look(tab: Tab, name: str) -> None:
         assert await tab.page.evaluate(SMALL_TARGETS) == [], (name, size)
         if folder := os.environ.get("EDGE_SCREENSHOTS"):
             await tab.page.screenshot(path=Path(folder) / f"{name}-{size}.png")
-    assert await tab.page.evaluate(RUN_AXE) == [], name
+        assert await tab.page.evaluate(RUN_AXE) == [], (name, size)
     await tab.page.set_viewport_size({"width": 1280, "height": 800})
 
 
