@@ -25,6 +25,8 @@ TWINS = str.maketrans(
 STATE_MARKS = MARKS | {"down": "✖", "refusing": "✖", "throttled": "▲", "up": "●"}
 STATE_MARKS |= {"unavailable": "○", "left_out": "○", "old": "◌"}
 """Shape of each state; a word always stands beside it."""
+FRESH_MARKS = "●▲✖"
+"""Marks that say how something is now."""
 STATE_STYLES = {
     "good": "good", "ok": "good", "up": "good",
     "uncertain": "attention", "attention": "attention", "throttled": "attention",
@@ -78,6 +80,13 @@ def row(*pieces: Piece, key: str = "", leads: Place | None = None) -> Row:
 def stated(state: str, words: str) -> Span:
     """A state as shape, word and colour."""
     return Span(f"{STATE_MARKS.get(state, '')} {words}".strip(), STATE_STYLES.get(state, ""))
+
+
+def aged(piece: Piece) -> Span:
+    """The same as of long ago: nothing about it looks fresh, whatever its state was."""
+    words = piece if isinstance(piece, str) else piece.text
+    mark, _, rest = words.partition(" ")
+    return Span(f"{STATE_MARKS['old']} {rest}" if rest and mark in FRESH_MARKS else words, "dim")
 
 
 def cell(piece: Piece) -> Cell:

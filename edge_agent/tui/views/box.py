@@ -6,10 +6,9 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from edge_agent.findings import Finding
-from edge_agent.tui.aged import aged
 from edge_agent.tui.picture import Picture
 from edge_agent.tui.rows import Piece, Row, Span, fields, paragraph, row, stated
-from edge_agent.tui.views.frame import Frame, away, left_of_trial, title, unknown
+from edge_agent.tui.views.frame import Frame, as_old, away, left_of_trial, title, unknown
 
 if TYPE_CHECKING:
     from edge_agent.machine import BoxNow, PowerNow, StorageNow
@@ -29,26 +28,16 @@ Pairs = list[tuple[str, Piece]]
 def rows(picture: Picture, frame: Frame) -> list[Row]:
     """The machine, the program, the configuration, and what was changed last."""
     found, box = away(picture, frame), picture.box.value
-    old = picture.old(frame.now, frame.interval)
-    if old:
-        found.append(row(" ", stated("old", frame.text("tui.screen_old", ago=picture.age(frame.now) or 0))))
     told = len(found)
     if box is None:
         found += unknown(picture.box, picture, frame)
     else:
-        machine = fields([*_machine(box, frame), *_services(box, frame)], frame.columns, _keys(frame))
-        found += [title(frame.text("tui.box.self"), frame.columns), *(aged(machine) if old else machine)]
+        pairs = as_old([*_machine(box, frame), *_services(box, frame)], picture, frame)
+        found += [title(frame.text("tui.box.self"), frame.columns), *fields(pairs, frame.columns, _keys(frame))]
     config, now = _config(picture, frame), picture.config.value
     if now is not None and now.diff:  # what is being done now comes first
-        return [
-            *found[:told],
-            *config,
-            row(),
-            *found[told:],
-            row(),
-            *_program(picture, frame),
-            *_changes(picture, frame),
-        ]
+        found = [*found[:told], *config, row(), *found[told:]]
+        return [*found, row(), *_program(picture, frame), *_changes(picture, frame)]
     return [*found, row(), *_program(picture, frame), row(), *config, *_changes(picture, frame)]
 
 
@@ -127,6 +116,7 @@ def _program(picture: Picture, frame: Frame) -> list[Row]:
         site = f"{status.site} {status.name}".strip()
         head: Pairs = [(text("tui.box.site"), site), (text("tui.box.version"), status.version)]
         pairs = [*head, (text("tui.box.up"), text.duration(status.uptime_s)), *pairs]
+    pairs = as_old(pairs, picture, frame)
     return [title(text("tui.box.program"), frame.columns), *fields(pairs, frame.columns, _keys(frame))]
 
 
@@ -167,7 +157,8 @@ def _changes(picture: Picture, frame: Frame) -> list[Row]:
     text, held = frame.text, picture.maintenance.value
     found = [row(), title(text("tui.box.changes"), frame.columns)]
     if held and held.name is not None:
-        found.append(row(f" {text('tui.box.held', name=held.name, idle=held.idle_s)}"))
+        idle = held.idle_s + frame.now - (picture.maintenance.at or frame.now)
+        found.append(row(f" {text('tui.box.held', name=held.name, idle=idle)}"))
     for done in (picture.audit.value or [])[:MOST_AUDIT]:
         moment = datetime.fromtimestamp(done.time, frame.wall.tzinfo).strftime("%d/%m %H:%M")
         words = " ".join(filter(None, (moment, done.by, done.action, done.about, f"({done.result})")))

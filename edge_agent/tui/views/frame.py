@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +10,7 @@ import msgspec
 
 from edge_agent.text import Text
 from edge_agent.tui.picture import Known, Picture
-from edge_agent.tui.rows import PHONE, Place, Row, Span, paragraph, row, stated
+from edge_agent.tui.rows import PHONE, Piece, Place, Row, Span, aged, paragraph, row, stated
 from edge_agent.tui.runs import Run
 
 if TYPE_CHECKING:
@@ -67,9 +67,11 @@ class Screen(msgspec.Struct, frozen=True):
 
 def away(picture: Picture, frame: Frame) -> list[Row]:
     """Why nothing new comes, and what to try; empty while the agent answers."""
+    text = frame.text
+    if picture.away is None and picture.old(frame.now, frame.interval):
+        return [row(" ", stated("old", text("tui.screen_old", ago=picture.age(frame.now) or 0))), row()]
     if picture.away is None:
         return []
-    text = frame.text
     facts = {"socket": str(picture.socket), "file": str(picture.file), "ago": frame.now - picture.away.since}
     head = paragraph(text(f"tui.away.{picture.away.what}", **facts), frame.columns - 4)
     mark = stated("failed", "").text
@@ -105,6 +107,13 @@ def told(run: Run, frame: Frame) -> list[Row]:
             indent = len(line) - len(line.lstrip())
             found += paragraph(line.strip(), frame.columns - 1, indent + 1, style) or [row()]
     return found
+
+
+def as_old(pairs: Sequence[tuple[str, Piece]], picture: Picture, frame: Frame) -> list[tuple[str, Piece]]:
+    """Names and values; once the agent has stopped answering none of them looks fresh."""
+    if not picture.old(frame.now, frame.interval):
+        return list(pairs)
+    return [(name, aged(piece)) for name, piece in pairs]
 
 
 def left_of_trial(picture: Picture, frame: Frame) -> float | None:

@@ -26,8 +26,6 @@ def rows(picture: Picture, frame: Frame) -> list[Row]:
     text, found = frame.text, away(picture, frame)
     now: MeetingNow | None = picture.meeting_now.value
     old = picture.old(frame.now, frame.interval)
-    if old:
-        found.append(row(" ", stated("old", text("tui.screen_old", ago=picture.age(frame.now) or 0))))
     if picture.meeting is None and (now is None or now.state == "off"):
         return found + paragraph(text("tui.meeting.none", file=str(picture.file)), frame.columns - 1, 1)
     found.append(title(text("tui.screen.meeting"), frame.columns))

@@ -68,7 +68,8 @@ def marked(state: str, words: str, frame: Frame, key: str = "", leads: Place | N
 def _verdict(picture: Picture, frame: Frame, status: Status) -> list[Row]:
     """What an old answer said is no verdict about now."""
     if picture.old(frame.now, frame.interval):
-        return marked("old", frame.text("tui.screen_old", ago=picture.age(frame.now) or 0), frame)
+        words = frame.text("tui.screen_old", ago=picture.age(frame.now) or 0)
+        return marked("old", words, frame) if picture.away else []  # else it stands above already
     found = picture.findings.value
     verdict = found.verdict if found else status.verdict
     count = sum(each.severity != "info" for each in found.findings) if found else len(status.reasons)
@@ -126,7 +127,12 @@ def _first_steps(picture: Picture, frame: Frame) -> list[Row]:
 def _parts(picture: Picture, frame: Frame, status: Status) -> list[Row]:
     """A line for each."""
     old = picture.old(frame.now, frame.interval)
-    parts = [_measuring(frame, status), *_sinks(frame, status), _journal(frame, status), *_machine(picture, frame)]
+    parts = [
+        _measuring(frame, status),
+        *_sinks(picture, frame, status),
+        _journal(frame, status),
+        *_machine(picture, frame),
+    ]
     parts += _meeting(picture, frame)
     return [title(frame.text("tui.overview.parts"), frame.columns), *(_line(frame, part, old=old) for part in parts)]
 
@@ -139,7 +145,13 @@ def _line(frame: Frame, part: Part, *, old: bool) -> Row:
     left = frame.columns - room - STATE - 4
     words = part.words if len(part.words) <= left else ""
     state_words = Span(f"{shape.text:<{STATE}}", shape.style)
-    return row(f" {name:<{room}} ", state_words, f" {words}", key=f"part-{part.name}", leads=part.leads)
+    return row(
+        f" {name:<{room}} ",
+        state_words,
+        Span(f" {words}", "dim" if old else ""),
+        key=f"part-{part.name}",
+        leads=part.leads,
+    )
 
 
 def _measuring(frame: Frame, status: Status) -> Part:
@@ -149,10 +161,10 @@ def _measuring(frame: Frame, status: Status) -> Part:
     return Part(frame.text("tui.part.measuring"), state, words, Place("points"))
 
 
-def _sinks(frame: Frame, status: Status) -> list[Part]:
-    found = []
+def _sinks(picture: Picture, frame: Frame, status: Status) -> list[Part]:
+    found, since = [], frame.now - (picture.status.at or frame.now)
     for sink in status.sinks:
-        age = "–" if sink.oldest_unsent_s is None else frame.text.duration(sink.oldest_unsent_s)
+        age = "–" if sink.oldest_unsent_s is None else frame.text.duration(sink.oldest_unsent_s + since)
         words = frame.text("tui.overview.sink", waiting=sink.waiting, age=age)
         found.append(Part(sink.id, sink.state, words, Place("uplink", sink.id)))
     return found

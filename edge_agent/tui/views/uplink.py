@@ -7,7 +7,7 @@ from datetime import datetime
 from edge_agent.status import Status
 from edge_agent.tui.picture import Picture
 from edge_agent.tui.rows import Piece, Place, Row, Span, fields, paragraph, row, sparkline, stated
-from edge_agent.tui.views.frame import Frame, away, title, unknown
+from edge_agent.tui.views.frame import Frame, as_old, away, title, unknown
 
 DAY_COLUMNS, MOST_REFUSED = 48, 10
 
@@ -29,9 +29,10 @@ def rows(picture: Picture, frame: Frame) -> list[Row]:
 def _sink(picture: Picture, frame: Frame, status: Status, name: str) -> list[Row]:
     text = frame.text
     sink = next(each for each in status.sinks if each.id == name)
-    state = "old" if picture.old(frame.now, frame.interval) else sink.state
+    old, since = picture.old(frame.now, frame.interval), frame.now - (picture.status.at or frame.now)
+    state = "old" if old else sink.state
     word = text("tui.old") if state == "old" else text(f"sink.{sink.state}")
-    oldest = "–" if sink.oldest_unsent_s is None else text.duration(sink.oldest_unsent_s)
+    oldest = "–" if sink.oldest_unsent_s is None else text.duration(sink.oldest_unsent_s + since)
     pairs: list[tuple[str, Piece]] = [
         (text("tui.uplink.state"), stated(state, word)),
         (text("tui.uplink.where"), sink.where),
@@ -44,13 +45,13 @@ def _sink(picture: Picture, frame: Frame, status: Status, name: str) -> list[Row
         pairs.append((text("tui.uplink.quarantined"), kept))
     if sink.error:
         pairs.append((text("tui.uplink.error"), Span(f"“{sink.error}”", "bad")))
-    if sink.next_try_s is not None:
-        pairs.append((text("tui.uplink.next"), text.duration(sink.next_try_s)))
+    if sink.next_try_s is not None and not old:
+        pairs.append((text("tui.uplink.next"), text.duration(max(0.0, sink.next_try_s - since))))
     head = title(sink.id, frame.columns)
     leads = Place("uplink", sink.id)
     return [
         Row(head.spans, key=sink.id, leads=leads),
-        *fields([*pairs, *_day(picture, frame, name)], frame.columns),
+        *fields(as_old([*pairs, *_day(picture, frame, name)], picture, frame), frame.columns),
         *_refused(picture, frame, name),
         row(),
     ]
@@ -70,7 +71,8 @@ def _day(picture: Picture, frame: Frame, name: str) -> list[tuple[str, Piece]]:
         (text("tui.uplink.most"), text("tui.uplink.readings", count=most)),
     ]
     if day.last_success_s is not None:
-        pairs.append((text("tui.uplink.success"), text("tui.uplink.ago", ago=day.last_success_s)))
+        ago = day.last_success_s + frame.now - (picture.uplink.at or frame.now)
+        pairs.append((text("tui.uplink.success"), text("tui.uplink.ago", ago=ago)))
     if day.room_days is not None:
         pairs.append((text("tui.uplink.room"), text.duration(day.room_days * 86_400)))
     return pairs
@@ -102,4 +104,4 @@ def _journal(picture: Picture, frame: Frame, status: Status) -> list[Row]:
     if (stat := picture.journal.value) is not None:
         lost = text("tui.uplink.lost", thinned=stat.thinned, damaged=stat.damaged_files)
         pairs.append((text("tui.uplink.losses"), lost))
-    return [title(text("tui.uplink.journal"), frame.columns), *fields(pairs, frame.columns)]
+    return [title(text("tui.uplink.journal"), frame.columns), *fields(as_old(pairs, picture, frame), frame.columns)]

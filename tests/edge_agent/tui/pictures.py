@@ -17,7 +17,7 @@ from edge_agent.maintain import Done, Maintenance
 from edge_agent.meeting_now import MeetingNow, RoomNow
 from edge_agent.status import JournalStat, JournalStatus, SinkCursor, SinkStatus, Status
 from edge_agent.trial_now import ConfigNow
-from edge_agent.tui.picture import Away, Line, MeetingPlace, Picture, Slave, Way
+from edge_agent.tui.picture import Away, Known, Line, MeetingPlace, Picture, Slave, Way
 from edge_agent.tui.shell import Moment
 from edge_agent.uplink import Uplink
 
@@ -47,9 +47,10 @@ class Frozen(Moment):
         return datetime.fromtimestamp(EPOCH, ZoneInfo("Asia/Ho_Chi_Minh"))
 
 
-def picture(state: str) -> Picture:
-    """One of STATES, just answered."""
+def picture(state: str, language: str = "vi") -> Picture:
+    """One of STATES, just answered, in this language."""
     found = Picture(SOCKET, FILE)
+    found.language = language
     if state != "loading":
         of_state = {"ok": _good, "empty": _empty, "error": _bad, "fault": _fault}
         of_state |= {"trial": _trial, "candidate": _candidate, "refused": _refused}
@@ -112,7 +113,10 @@ def _empty(found: Picture) -> None:
 
 def _bad(found: Picture) -> None:
     """A sensor is silent, the centre is gone, and then the agent stops answering."""
-    _fault(found, NOW - 25)
+    _fault(found)
+    for known in vars(found).values():
+        if isinstance(known, Known) and known.at is not None:
+            known.at -= 24.6
     found.away = Away("silent", NOW - 20)
 
 
@@ -137,27 +141,44 @@ def _refused(found: Picture) -> None:
     _configured(found, problems=["/etc/edge-agent/agent.yaml:2:1: nmae: ?"], diff=DIFF.replace("+name", "+nmae"))
 
 
-def _fault(found: Picture, at: float = NOW - 0.4) -> None:
+def _fault(found: Picture) -> None:
     """A sensor is silent and the centre is gone, but the agent answers."""
     _good(found)
+    at = NOW - 0.4
     points = [*(found.points.value or [])]
     points[1] = _point(points[1].point, None, "%", "bad", "timeout", age=2040.0)
     points[2] = _point(points[2].point, 45.0, "m", "uncertain", "gross_range", age=8.0)
     found.status.take(_status("attention", ["met-1"], points, [_sink("down", 14_400, 8_520.0)]), at)
-    found.findings.take(Findings("attention", "", _findings()), at)
+    found.findings.take(Findings("attention", "", _findings(found.language)), at)
     found.points.take(points, at)
     found.journal.take(_journal(14_400), at)
     warning = "device unreachable device=met-1 bus=line-1"
     found.log.take([LogLine(413, EPOCH - 2040, EPOCH - 30, "warning", "edge.modbus", warning, 412)], at)
 
 
-def _findings() -> list[Finding]:
-    """In Vietnamese, as the agent would say them."""
-    steps = ["Xem nguồn của cảm biến", "Xem dây A/B ở đầu cuối", "Xem địa chỉ 5 trên thiết bị"]
-    silent = "met-1: không trả lời (cổng /dev/ttyUSB0, địa chỉ 5)."
-    works = "Thiết bị 4, 6 vẫn tốt."
-    away = "centre: không tới được http://10.0.0.5:8086 (connection refused)."
-    kept = "14 400 số liệu vẫn an toàn trên hộp, còn chỗ cho 41 ngày."
+SAID = {
+    "vi": {
+        "steps": ["Xem nguồn của cảm biến", "Xem dây A/B ở đầu cuối", "Xem địa chỉ 5 trên thiết bị"],
+        "silent": "met-1: không trả lời (cổng /dev/ttyUSB0, địa chỉ 5).",
+        "works": "Thiết bị 4, 6 vẫn tốt.",
+        "away": "centre: không tới được http://10.0.0.5:8086 (connection refused).",
+        "kept": "14 400 số liệu vẫn an toàn trên hộp, còn chỗ cho 41 ngày.",
+        "network": ["Xem mạng"],
+    },
+    "en": {
+        "steps": ["Look at the sensor's power", "Look at the A/B wires", "Look at address 5 on the device"],
+        "silent": "met-1: no answer (port /dev/ttyUSB0, address 5).",
+        "works": "Devices 4 and 6 are well.",
+        "away": "centre: http://10.0.0.5:8086 cannot be reached (connection refused).",
+        "kept": "14,400 readings are safe on the box, with room for 41 days.",
+        "network": ["Look at the network"],
+    },
+}
+
+
+def _findings(language: str) -> list[Finding]:
+    """As the agent would say them."""
+    said = SAID[language]
     bad: dict[str, object] = {
         "key": "sink_unreachable",
         "severity": "failed",
@@ -165,7 +186,8 @@ def _findings() -> list[Finding]:
         "item": "centre",
         "of": "sink",
     }
-    bad |= {"since": EPOCH - 8520, "sentence": away, "works": kept, "steps": ["Xem mạng"], "screen": "uplink"}
+    bad |= {"since": EPOCH - 8520, "sentence": said["away"], "works": said["kept"]}
+    bad |= {"steps": said["network"], "screen": "uplink"}
     mute: dict[str, object] = {
         "key": "device_silent",
         "severity": "attention",
@@ -173,7 +195,8 @@ def _findings() -> list[Finding]:
         "item": "met-1",
         "of": "device",
     }
-    mute |= {"since": EPOCH - 2040, "sentence": silent, "works": works, "steps": steps, "screen": "modbus"}
+    mute |= {"since": EPOCH - 2040, "sentence": said["silent"], "works": said["works"]}
+    mute |= {"steps": said["steps"], "screen": "modbus"}
     return msgspec.convert([bad, mute | {"bus": "line-1"}], list[Finding])
 
 

@@ -196,16 +196,27 @@ def test_palette_finds_a_screen_by_its_name() -> None:
     walk("ok", steps)
 
 
-def test_silent_agent_makes_everything_old() -> None:
-    """No value and no state looks fresh once the agent stopped answering."""
+@pytest.mark.parametrize("said", [True, False], ids=["silent", "late"])
+def test_silent_agent_makes_everything_old(*, said: bool) -> None:
+    """No value and no state looks fresh on any of the eight screens once the agent stopped answering."""
 
     async def steps(terminal: Terminal, pilot: Pilot[None]) -> None:
-        assert "MÀN HÌNH CŨ" in text_of(terminal)
-        for key in "124568":
+        if not said:
+            terminal._picture.away = None
+        for key in "12345678":
             await pilot.press(key)
-            assert "●" not in text_of(terminal)
+            head, _, below = text_of(terminal).partition("\n")
+            assert "MÀN HÌNH CŨ" in head
+            assert ("không trả lời" if said else "MÀN HÌNH CŨ") in below
+            shown = "\n".join(row.plain for row in terminal.rows())
+            assert "●" not in shown
+            assert "Thử lại sau" not in shown
+            assert "cách đây 2 giây" not in shown
+        shown = "\n".join(row.plain for row in terminal.rows())
+        assert "◌ đúng giờ" in shown
+        assert "◌ 58,4" in shown
 
-    walk("error", steps)
+    walk("error", steps, size=(100, 24))
 
 
 def test_crash_is_told_by_the_exit_code(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -38,7 +38,8 @@ WRITE = os.environ.get("EDGE_PICTURES") == "write"
 
 async def drawn(state: str, language: str, size: tuple[int, int], keys: str = EIGHT, maintain: str = "") -> str:
     """The screens of these keys below each other; `maintain`: by whom things are changed."""
-    terminal = Still(picture(state), texts(language, strict=True), Painter(marks=True, colour=True), Frozen(), maintain)
+    painter, text = Painter(marks=True, colour=True), texts(language, strict=True)
+    terminal = Still(picture(state, language), text, painter, Frozen(), maintain)
     terminal._maintain._token = maintain
     parts = []
     async with terminal.run_test(size=size) as pilot:
