@@ -19,7 +19,7 @@ from edge_agent.board import PointNow
 from edge_agent.client import Failed, NotAllowed, NotRunning, Refused, ask
 from edge_agent.config import Config, check_report, render
 from edge_agent.findings import Findings
-from edge_agent.show import mark, painted, shown, table, terminal_width, unit
+from edge_agent.show import mark, origin, painted, quality_words, shown, table, terminal_width, unit
 from edge_agent.status import VERDICTS, JournalStat, LedgerRow, SinkStatus, Status
 from edge_agent.text import Text, texts
 from edge_agent.wrong import Wrong as Wrong  # noqa: PLC0414 - many commands take it from here
@@ -110,11 +110,9 @@ def points_table(found: Sequence[PointNow], text: Text) -> str:
 
 
 def _point_row(point: PointNow, text: Text) -> list[str]:
-    quality = f"{mark(point.quality)} {text(f'quality.{point.quality}')}"
-    if point.reason != "ok":
-        quality += f" ({text(f'reason.{point.reason}')})"
+    quality = quality_words(point.quality, point.reason, text)
     age = "–" if point.age_s is None else text.duration(point.age_s)
-    return [point.point, shown(point.value, text), unit(point.unit), quality, age, point.source]
+    return [point.point, shown(point.value, text), unit(point.unit), quality, age, origin(point.source, text)]
 
 
 def journal_stat(arguments: argparse.Namespace) -> int:
@@ -191,7 +189,7 @@ def asked(config: Config, text: Text, question: str, answer: type[T], **how: Any
 def wrong(error: NotRunning | NotAllowed | Failed, config: Config, text: Text) -> Wrong:
     """The sentence for what the client raises."""
     if isinstance(error, Refused):
-        return Wrong(error.sentence)
+        return Wrong(f"{error.sentence} {text('maintain.steal')}" if error.what == "busy" else error.sentence)
     if isinstance(error, NotRunning):
         return Wrong(text("client.not_running", socket=str(config.control), file=str(config.file)))
     if isinstance(error, NotAllowed):

@@ -74,8 +74,8 @@ def diff(arguments: argparse.Namespace) -> int:
         if arguments.json:
             print_json(now)
         else:
-            print(now.diff or text("config_trial.same"))
-        return 1 if now.diff else 0
+            print("\n".join(_told(Candidate(True, now.problems, now.diff, now.restart, True), text)))
+        return 2 if now.problems or now.restart else 1 if now.diff else 0
     found = _propose(arguments, config, text)
     if arguments.json:
         print_json(found)

@@ -21,7 +21,7 @@ from edge_agent.history import Sample
 from edge_agent.logbook import LogLine
 from edge_agent.machine import BoxNow
 from edge_agent.point_now import PointDetail, Wire
-from edge_agent.show import mark, painted, shown, unit
+from edge_agent.show import origin, painted, quality_words, service_state, shown, unit
 from edge_agent.text import Text
 
 BARS, PLAIN_BARS = "▁▂▃▄▅▆▇█", "_.-=+*#@"
@@ -47,13 +47,13 @@ def point(arguments: argparse.Namespace) -> int:
 
 
 def _point_lines(found: PointDetail, text: Text, zone: ZoneInfo) -> list[str]:
-    quality = f"{mark(found.quality)} {text(f'quality.{found.quality}')} ({text(f'reason.{found.reason}')})"
+    quality = quality_words(found.quality, found.reason, text)
     age = text("point.never") if found.age_s is None else text("point.age", age=found.age_s)
     value = f"{shown(found.value, text)} {unit(found.unit)}".strip()
     lines = [f"{found.point}  {value}  {painted(quality, found.quality)}  {age}"]
     if found.since:
         lines.append(text("point.since", time=_clock(found.since, zone), ago=time.time() - found.since))
-    lines += [text("point.source", source=found.source, file=found.configured or "–")]
+    lines += [text("point.source", source=origin(found.source, text), file=found.configured or "–")]
     lines += [text("point.range", low=_number(found.low, text), high=_number(found.high, text))]
     if found.own_low is not None or found.own_high is not None:
         lines.append(text("point.own", low=_number(found.own_low, text), high=_number(found.own_high, text)))
@@ -140,14 +140,16 @@ def _box_lines(found: BoxNow, text: Text, zone: ZoneInfo) -> list[str]:
     wear = text("box.no_wear") if storage.wear_pct is None else f"{storage.wear_pct} %"
     lines.append(text("box.wear", wear=wear, written=storage.written_bytes or 0, errors=storage.errors or 0))
     if found.memory_available_mb is not None:
-        lines.append(text("box.memory", mb=found.memory_available_mb, load=found.load_1m, cpus=found.cpus))
+        lines.append(text("box.memory", free=found.memory_available_mb * 1e6, load=found.load_1m, cpus=found.cpus))
     lines.append(text("box.up", up=found.up_s))
     for way in found.network.interfaces:
         addresses = ", ".join(way.addresses) or text(
             "tui.network.no_address" if way.carrier else "tui.network.no_signal"
         )
         lines.append(f"{way.name}: {text(f'tui.network.{way.kind}')}, {addresses}")
-    lines += [text("box.service", name=s.name, state=s.state, restarts=s.restarts) for s in found.services]
+    for each in found.services:
+        state = service_state(each.state, text)
+        lines.append(text("box.service", name=each.name, state=state, restarts=each.restarts))
     lines.append("  ".join(f"{name} {version}" for name, version in found.versions.items()))
     return lines
 

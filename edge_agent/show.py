@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sys
 import unicodedata
@@ -81,6 +82,23 @@ def encodable(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def quality_words(quality: str, reason: str, text: Text) -> str:
+    """Mark and word, and why where there is a reason."""
+    words = f"{mark(quality)} {text(f'quality.{quality}')}"
+    return words if reason == "ok" else f"{words} ({text(f'reason.{reason}')})"
+
+
+def origin(source: str, text: Text) -> str:
+    """Where a point comes from; a Modbus address in the language's own word."""
+    found = re.match(r"(\S+) unit (\d+)", source)
+    return text("origin.unit", bus=found[1], unit=int(found[2])) + source[found.end() :] if found else source
+
+
+def service_state(state: str, text: Text) -> str:
+    """As systemd names it (systemctl(1)), in words where there are some."""
+    return text(f"service.{state}") if f"service.{state}" in text.sentences else state
 
 
 def shown(value: Value | None, text: Text) -> str:

@@ -17,6 +17,8 @@ LANGUAGES = ("vi", "en")
 UNKNOWN = "…"
 """Stands where a sentence names a fact that was not given."""
 
+SPACE = "\u00a0"
+"""Between thousands: one at which no line breaks."""
 MINUTE, HOUR, DAY = 60, 3600, 86_400
 SIZES = ("B", "KiB", "MiB", "GiB", "TiB")
 
@@ -55,7 +57,7 @@ class Text(Formatter):
     def number(self, value: float, digits: int | None = None) -> str:
         """`1 234,5` in Vietnamese, `1,234.5` in English; without `digits` as many as the number has, 6 at most."""
         bare = f"{value:,.6f}".rstrip("0").rstrip(".") if digits is None else f"{value:,.{digits}f}"
-        return bare.translate(str.maketrans(",.", " ,")) if self.language == "vi" else bare
+        return bare.translate(str.maketrans(",.", f"{SPACE},")) if self.language == "vi" else bare
 
     def duration(self, seconds: float) -> str:
         """In words, to two units at most: `34 phút`, `2 giờ 5 phút`, `3 ngày`."""

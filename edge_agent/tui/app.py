@@ -13,7 +13,7 @@ from textual.command import CommandPalette
 from textual.screen import Screen as TextualScreen
 
 from edge_agent.tui.driver import MeasuredDriver
-from edge_agent.tui.maintain import RENEW, RESTARTS, YES, Cannot, said_of
+from edge_agent.tui.maintain import RENEW, RESTARTS, YES, Cannot, said_of, why_not
 from edge_agent.tui.rows import Place
 from edge_agent.tui.runs import report_file
 from edge_agent.tui.shell import Shell
@@ -172,7 +172,7 @@ class Terminal(Shell):
         try:
             before = await self._maintain.take(steal=steal)
         except Cannot as why:
-            self._notice(f"{why} {self._text('tui.maintain.steal')}", severity="warning", timeout=15)
+            self._notice(f"{why} {self._text('tui.maintain.steal')}", severity="warning")
             return
         key = "tui.maintain.stolen" if before else "tui.maintain.held"
         self._notice(self._text(key, name=before or self._maintain.name))
@@ -230,8 +230,7 @@ class Terminal(Shell):
         try:
             found = await self._maintain.propose(await asyncio.to_thread(Path(file).read_bytes))
         except (Cannot, OSError) as why:
-            reason = f"{file}: {why.strerror}" if isinstance(why, OSError) else str(why)
-            self._notice(reason, severity="error", timeout=15)
+            self._notice(why_not(why, file, self._text), severity="error", timeout=15)
             return
         words = said_of(found, self._picture.file, self._text)
         well = found.usable and found.writable

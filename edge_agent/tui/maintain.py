@@ -44,6 +44,13 @@ def said_of(found: Candidate, file: Path, text: Text) -> list[str]:
     return [*unwritable, *found.problems, *found.restart] or [text("tui.config.ready")]
 
 
+def why_not(why: Cannot | OSError, file: str, text: Text) -> str:
+    """Why a candidate could not be looked at."""
+    if isinstance(why, FileNotFoundError):
+        return text("tui.config.no_file", file=file)
+    return f"{file}: {why.strerror}" if isinstance(why, OSError) else str(why)
+
+
 class Maintain:
     """The lock as this terminal has it."""
 

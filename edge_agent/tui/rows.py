@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import msgspec
 
 from edge_agent.show import MARKS, width
+from edge_agent.text import SPACE
 
 NOTHING: Mapping[str, str] = {}
 PHONE = 72
@@ -18,7 +19,11 @@ LEAST_NAME = 22
 SPARKS = "▁▂▃▄▅▆▇█"
 TWINS = str.maketrans(
     dict(
-        zip("●▲✖○◌…–—·│─┌┐└┘├┤×→↓↑⏎≤≥µ°²³“”‘’" + SPARKS, "+!xoo.--.|-++++++x>v^^<>uo23\"\"''" + "__..--=#", strict=True)
+        zip(
+            "●▲✖○◌…–—·│─┌┐└┘├┤×→↓↑⏎≤≥µ°²³“”‘’" + SPARKS + SPACE,
+            "+!xoo.--.|-++++++x>v^^<>uo23\"\"''" + "__..--=# ",
+            strict=True,
+        )
     )
 )
 """Every mark has a twin of one ASCII letter, so that columns stay where they are."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 import sys
 import tempfile
@@ -12,6 +13,8 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
+
+from edge_agent.text import Text
 
 MOST_LINES = 2_000
 """Of one run; older ones are let go."""
@@ -24,6 +27,13 @@ def report_file(wall: datetime) -> Path:
     """Where a support bundle of this moment goes: here, or where anybody may write."""
     folder = Path.cwd() if os.access(Path.cwd(), os.W_OK) else Path(tempfile.gettempdir())
     return folder / f"edge-report-{wall:%Y%m%d-%H%M%S}.tar.gz"
+
+
+def in_words(line: str, text: Text) -> str:
+    """A line of a command; how a command is written (argparse says it in English) as a sentence of the language."""
+    if line.startswith("usage: "):
+        return text("tui.run.usage", words=line.removeprefix("usage: "))
+    return text("tui.run.wrong") if re.match(r"edge[\w ]*: error: ", line) else line
 
 
 class Run:

@@ -11,10 +11,10 @@ from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
-from edge_agent.tui.maintain import RENEW, RESTARTS, YES, Cannot, Maintain, said_of
+from edge_agent.tui.maintain import RENEW, RESTARTS, YES, Cannot, Maintain, said_of, why_not
 from edge_agent.tui.picture import Picture
 from edge_agent.tui.rows import paragraph
-from edge_agent.tui.runs import report_file
+from edge_agent.tui.runs import in_words, report_file
 from edge_agent.tui.views import modbus
 from edge_agent.tui.voice import Voice
 
@@ -40,6 +40,7 @@ class Work:
 
     def _tell(self, line: str) -> None:
         """Lines of a command do not end amid a word."""
+        line = in_words(line, self._voice.text)
         indent = len(line) - len(line.lstrip())
         for row in paragraph(line.strip(), self._voice.size()[0] - 1, indent):
             self._voice.say(row.plain)
@@ -102,7 +103,7 @@ class Work:
         try:
             found = await self.maintain.propose(await asyncio.to_thread(Path(file).read_bytes))
         except (Cannot, OSError) as why:
-            self._voice.say(f"{file}: {why.strerror}" if isinstance(why, OSError) else str(why))
+            self._voice.say(why_not(why, file, self._voice.text))
             return False
         for words in said_of(found, self._picture.file, self._voice.text):
             self._tell(words)

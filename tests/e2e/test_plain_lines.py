@@ -92,6 +92,9 @@ def test_tools_run_as_lines(typist: Typist) -> None:
     typist.letters(" -h")
     typist.press("\r", "edge modbus plan gone -h", "xong")
     typist.press("r", "edge modbus plan gone -h", "xong")
+    typist.press(".1\r", "read gone 1")
+    typist.letters(" x y")
+    typist.press("\r", "Cách viết: edge", "xong")
     typist.press("7v", "Từ mức cần xem", "-- ")
 
 
@@ -119,6 +122,9 @@ def test_maintenance_on_plain_lines(typist: Typist) -> None:
     file = typist.line.file
     candidate = file.with_name("agent.yaml.new")
     candidate.write_text(file.read_text(encoding="utf-8").replace("Sao Đỏ", "Chí Minh"), encoding="utf-8")
+    typist.press("d", str(candidate))
+    typist.letters("x")
+    typist.press("\r", "Không có tệp")
     typist.press("d", str(candidate))
     typist.press("\r", "[BẢO TRÌ An]", "+name: Phường Chí Minh", "-- ")
     typist.press("A", "Y GIỮ TRONG", "-- ")

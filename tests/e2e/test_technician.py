@@ -214,7 +214,7 @@ def test_two_technicians(agent: Agent, lines: list[Line]) -> None:
     first.until("BẢO TRÌ An")
     second = _open(lines, agent, environ, "--maintain", "Bích")
     second.until("An")
-    second.until("Bấm S")
+    second.until("bấm S")
     second.type("S")
     second.until("BẢO TRÌ Bích")
     first.type("A")

@@ -7,7 +7,19 @@ import sys
 
 import pytest
 
-from edge_agent.show import colours, mark, painted, table, unit, width
+from edge_agent.show import (
+    colours,
+    mark,
+    origin,
+    painted,
+    quality_words,
+    service_state,
+    table,
+    unit,
+    width,
+)
+from edge_agent.text import texts
+from edge_agent.tui.rows import in_ascii, paragraph, with_twins
 
 
 def test_columns_are_aligned_with_vietnamese_marks() -> None:
@@ -41,3 +53,29 @@ def test_marks_and_units_have_twins_for_poor_character_sets(monkeypatch: pytest.
     assert [mark(state) for state in ("good", "uncertain", "bad")] == ["+", "!", "x"]
     assert unit("ug/m3") == "ug/m3"
     assert unit("kW.h") == "kWh"
+
+
+def test_words_of_other_programs_are_told_in_the_language() -> None:
+    """A Modbus address and a service's state have words of their own; what is not known stays as it is."""
+    text = texts("vi")
+    assert origin("line-1 unit 9 eastron-sdm630", text) == "line-1 địa chỉ 9 eastron-sdm630"
+    assert origin("field/cnt-1", text) == "field/cnt-1"
+    assert [service_state(state, text) for state in ("active", "failed", "maintenance")] == [
+        "đang chạy",
+        "hỏng",
+        "maintenance",
+    ]
+
+
+def test_numbers_do_not_break_at_their_own_space() -> None:
+    """A line ends before a number or after it; without Vietnamese letters the space is an ordinary one."""
+    number = texts("vi").number(1_036_800)
+    assert [row.plain for row in paragraph(f"đã gửi {number} số liệu", 14)] == ["đã gửi", f"{number} số", "liệu"]
+    assert (in_ascii(number), with_twins(number)) == ("1 036 800", "1 036 800")
+
+
+def test_quality_is_said_once() -> None:
+    """A reason stands beside the word only where there is one."""
+    text = texts("vi")
+    assert quality_words("good", "ok", text) == f"{mark('good')} tốt"
+    assert quality_words("bad", "timeout", text).endswith(f" ({text('reason.timeout')})")

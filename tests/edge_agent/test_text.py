@@ -19,7 +19,7 @@ def test_sentence_with_facts() -> None:
 def test_counts_and_names() -> None:
     """A count is grouped, a number that is only a name (a port, a line) is not."""
     facts = {"sink": "centre", "where": "10.1.0.10:8086", "error": "refused", "waiting": 14400}
-    assert "14 400 số liệu" in VI("trouble.sink_unreachable", **facts)
+    assert "14\u00a0400 số liệu" in VI("trouble.sink_unreachable", **facts)
     assert "14,400 readings" in EN("trouble.sink_unreachable", **facts)
     assert "dòng 12345" in VI("config.id_twice", value="a", first_line=12345)
 
@@ -27,11 +27,11 @@ def test_counts_and_names() -> None:
 @pytest.mark.parametrize(
     ("value", "digits", "vi", "en"),
     [
-        (1234.5, None, "1 234,5", "1,234.5"),
-        (1234.5, 2, "1 234,50", "1,234.50"),
+        (1234.5, None, "1\u00a0234,5", "1,234.5"),
+        (1234.5, 2, "1\u00a0234,50", "1,234.50"),
         (-0.125, None, "-0,125", "-0.125"),
         (3, None, "3", "3"),
-        (12_000_000, None, "12 000 000", "12,000,000"),
+        (12_000_000, None, "12\u00a0000\u00a0000", "12,000,000"),
         (230.1, 0, "230", "230"),
     ],
 )

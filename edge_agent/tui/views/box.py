@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from edge_agent.findings import Finding
+from edge_agent.show import service_state
 from edge_agent.tui.picture import Picture
 from edge_agent.tui.rows import Piece, Row, Span, fields, paragraph, row, stated
 from edge_agent.tui.views.frame import Frame, as_old, away, left_of_trial, title, unknown
@@ -100,10 +101,11 @@ def _wear(storage: StorageNow, frame: Frame) -> Piece:
 
 
 def _services(box: BoxNow, frame: Frame) -> Pairs:
+    text = frame.text
     pairs: Pairs = []
     for service in box.services:
         state = {"active": "good", "failed": "bad"}.get(service.state, "left_out")
-        words = frame.text("tui.box.service", state=service.state, restarts=service.restarts)
+        words = text("tui.box.service", state=service_state(service.state, text), restarts=service.restarts)
         pairs.append((service.name, stated(state, words)))
     pairs += [(name, version) for name, version in box.versions.items()]
     return pairs

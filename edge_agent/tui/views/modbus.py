@@ -5,7 +5,7 @@ from __future__ import annotations
 from edge_agent.findings import Finding
 from edge_agent.show import width
 from edge_agent.tui.picture import Line, Picture, Slave
-from edge_agent.tui.rows import Place, Row, Span, paragraph, row, shortened
+from edge_agent.tui.rows import Place, Row, Span, paragraph, row
 from edge_agent.tui.views.frame import Frame, away, title, told
 
 TOOLS = ("read", "watch", "scan", "line", "plan")
@@ -50,7 +50,6 @@ def _read(bus: Line, slave: Slave) -> str:
 def _tool(frame: Frame, words: str, does: str, room: int) -> list[Row]:
     """The words to run, and in words what they do."""
     leads = Place("modbus", words)
-    if frame.narrow:
+    if frame.narrow or room + 3 + width(does) > frame.columns:
         return [row(f" {words}", key=words, leads=leads), *paragraph(does, frame.columns - 1, 3, "dim")]
-    does = shortened(does, frame.columns - room - 3)
     return [row(f" {words:<{room}}  ", Span(does, "dim"), key=words, leads=leads)]

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from edge_agent.board import PointNow
-from edge_agent.show import UNITS, shown
+from edge_agent.show import UNITS, origin, shown
 from edge_agent.tui.picture import Picture
 from edge_agent.tui.rows import (
     Line,
@@ -76,7 +76,7 @@ def _line(picture: Picture, frame: Frame, point: PointNow) -> Line:
         quality(picture, frame, point),
         Span(_age(picture, frame, point), "dim"),
         trend,
-        Span(point.source, "dim"),
+        Span(origin(point.source, frame.text), "dim"),
     )
     return Line(tuple(cell(each) for each in cells), point.point, Place("points", point.point, detail=True))
 
@@ -149,7 +149,7 @@ def _detail(picture: Picture, frame: Frame, points: list[PointNow]) -> list[Row]
         (text("tui.point.value"), _value(picture, frame, point)),
         (text("tui.point.quality"), quality(picture, frame, point)),
         (text("tui.point.age"), _age(picture, frame, point)),
-        (text("tui.point.source"), point.source),
+        (text("tui.point.source"), origin(point.source, text)),
     ]
     known: PointDetail | None = picture.point.value
     if known is None or known.point != point.point:
