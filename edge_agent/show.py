@@ -90,6 +90,12 @@ def quality_words(quality: str, reason: str, text: Text) -> str:
     return words if reason == "ok" else f"{words} ({text(f'reason.{reason}')})"
 
 
+def meaning(point: str, text: Text) -> str:
+    """What a point measures, in the language: `met-1.weather.temp_c[lane=1]` is air temperature."""
+    name = point.partition("[")[0].split(".")
+    return text(f"meaning.{'.'.join(name[-2:])}")
+
+
 def origin(source: str, text: Text) -> str:
     """Where a point comes from; a Modbus address in the language's own word."""
     found = re.match(r"(\S+) unit (\d+)", source)

@@ -7,9 +7,11 @@ import sys
 
 import pytest
 
+from drivers.reading import quantities
 from edge_agent.show import (
     colours,
     mark,
+    meaning,
     origin,
     painted,
     quality_words,
@@ -18,7 +20,7 @@ from edge_agent.show import (
     unit,
     width,
 )
-from edge_agent.text import texts
+from edge_agent.text import LANGUAGES, texts
 from edge_agent.tui.rows import in_ascii, paragraph, with_twins
 
 
@@ -65,6 +67,14 @@ def test_words_of_other_programs_are_told_in_the_language() -> None:
         "hỏng",
         "maintenance",
     ]
+
+
+def test_every_quantity_has_its_meaning_in_both_languages() -> None:
+    """Of the whole naming table, also behind a point's tags."""
+    for language in LANGUAGES:
+        text = texts(language, strict=True)
+        assert all(meaning(f"met-1.{name}", text) for name in quantities())
+    assert meaning("met-1.weather.temp_c[place=1.5m]", texts("vi")) == "nhiệt độ không khí"
 
 
 def test_numbers_do_not_break_at_their_own_space() -> None:

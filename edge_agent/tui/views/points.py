@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from edge_agent.board import PointNow
-from edge_agent.show import UNITS, origin, shown
+from edge_agent.show import UNITS, meaning, origin, shown
 from edge_agent.tui.picture import Picture
 from edge_agent.tui.rows import (
     Line,
@@ -170,7 +170,7 @@ def _detail(picture: Picture, frame: Frame, points: list[PointNow]) -> list[Row]
 
 def _told(known: PointDetail, frame: Frame) -> Pairs:
     text = frame.text
-    pairs: Pairs = [(text("tui.point.meaning"), known.meaning or "–")]
+    pairs: Pairs = [(text("tui.point.meaning"), meaning(known.point, text))]
     if known.since:
         ago = frame.wall.timestamp() - known.since
         pairs.append((text("tui.point.since"), text("tui.overview.since", time=clock(frame, ago), ago=ago)))
