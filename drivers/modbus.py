@@ -83,7 +83,8 @@ class ModbusBus:
 
     def _trouble(self, unit: Unit, failure: Failure) -> Trouble:
         facts: dict[str, str | int | float] = {"device": unit.device.id, "bus": self.name, "unit": unit.device.unit}
-        facts["next"] = max(0.0, (unit.state.next_try or 0.0) - time.time())
+        next_try = unit.state.next_try
+        facts["next"] = max(0.0, unit.due - monotonic() if next_try is None else next_try - time.time())
         if failure.cause is Cause.exception:
             facts["code"] = failure.code
         if failure.cause is Cause.identity:

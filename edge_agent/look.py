@@ -59,13 +59,14 @@ def _point_lines(found: PointDetail, text: Text, zone: ZoneInfo) -> list[str]:
         lines.append(text("point.own", low=_number(found.own_low, text), high=_number(found.own_high, text)))
     if any(each is not None for each in found.trend):
         lines.append(text("point.trend", line=spark(found.trend)))
-    lines += _wire_lines(found.wire, text) if found.wire else []
+    lines += wire_lines(found.wire, text) if found.wire else []
     lines += _samples("point.recent", found.recent, text, zone)
     lines += _samples("point.errors", found.errors, text, zone)
     return lines
 
 
-def _wire_lines(wire: Wire, text: Text) -> list[str]:
+def wire_lines(wire: Wire, text: Text) -> list[str]:
+    """The registers behind a point, and how their device does."""
     answer = "–" if wire.answer_ms is None else text.number(wire.answer_ms)
     lines = [
         text(
@@ -87,6 +88,8 @@ def _wire_lines(wire: Wire, text: Text) -> list[str]:
             answer=answer,
         ),
     ]
+    if wire.cause:
+        lines.append(text("point.failing", cause=text(f"cause_now.{wire.cause}"), next=wire.next_try_s or 0.0))
     return lines + [text("point.trap", trap=trap) for trap in wire.traps]
 
 

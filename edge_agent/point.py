@@ -84,6 +84,8 @@ def _told(config: Config, bus: str, unit: Unit, raw: Raw) -> Wire:
         last_error=state.last_error,
         last_ok=state.last_ok,
         answer_ms=None if state.median is None else round(1000 * state.median, 1),
+        cause=state.cause,
+        next_try_s=None if state.next_try is None else round(max(0.0, state.next_try - time.time()), 1),
         traps=[getattr(trap, config.language) for trap in config.used_profiles[unit.device.profile].traps],
     )
 

@@ -37,6 +37,10 @@ class Wire(msgspec.Struct, frozen=True):
     answer_ms: float | None
     traps: list[str]
     """What the profile warns of."""
+    cause: str = ""
+    """Why nothing is read now: a Cause's name; empty: the last poll read something."""
+    next_try_s: float | None = None
+    """Seconds to the next request, where it is asked more rarely than it should."""
 
 
 class PointDetail(msgspec.Struct, frozen=True):

@@ -86,6 +86,20 @@ class ClockStatus(msgspec.Struct, frozen=True):
     step_ago_s: float | None = None
 
 
+class FailingDevice(msgspec.Struct, frozen=True):
+    """A Modbus device that gives nothing, or not all (`edge status --json`)."""
+
+    device: str
+    bus: str
+    cause: str
+    """`silent`, `garbled`, `exception`, `late`, `no_path`, `identity`."""
+    partly: bool
+    """Some of its registers are read all the same."""
+    since: float
+    """Unix seconds."""
+    next_try_s: float
+
+
 class Status(msgspec.Struct, frozen=True):
     """What `edge status` shows."""
 
@@ -99,6 +113,7 @@ class Status(msgspec.Struct, frozen=True):
     version: str
     uptime_s: float
     clock: ClockStatus = ClockStatus()
+    failing: list[FailingDevice] = []
 
 
 class SinkCursor(msgspec.Struct, frozen=True):
@@ -166,7 +181,15 @@ async def status(app: App) -> Status:
         version=__version__,
         uptime_s=round(time.monotonic() - app.started, 1),
         clock=_clock(app),
+        failing=[failing_device(each) for each in troubles if each.what.startswith("device_") and "bus" in each.facts],
     )
+
+
+def failing_device(trouble: Trouble) -> FailingDevice:
+    """The same as fields."""
+    facts, cause = trouble.facts, trouble.what.removeprefix("device_")
+    next_try = round(float(facts["next"]), 1)
+    return FailingDevice(trouble.subject, str(facts["bus"]), cause, not trouble.failed, trouble.since, next_try)
 
 
 async def _findings(app: App) -> list[Finding]:
