@@ -39,6 +39,8 @@ ALIVE = 30.0
 """Seconds for which an endpoint that closes the connection still counts as one that closes it for a single unit."""
 UNSETTLED = (Outcome.timeout, Outcome.garbled, Outcome.short, Outcome.lost)
 """Outcomes after which an answer may still be on its way."""
+BABBLES = 3
+"""Requests in a row for which the line did not fall silent, after which people are told."""
 OVERDUE = 64
 """Transactions that are remembered as timed out, so that their late answers are told from foreign ones."""
 
@@ -72,6 +74,12 @@ class Connection:
         self._pauses = {device.unit: device.pause for device in bus.devices if device.pause}
         self._free_at: dict[int, float] = {}
         """`time.monotonic()` from which a device that needs a pause can take a request, by unit."""
+        self.babbles_since: float | None = None
+        """Unix seconds from when the line has not fallen silent before a request; None: it does."""
+        self._babbled = 0
+        """Requests in a row before which it did not."""
+        self._strays = 0
+        """Bytes that came when nobody was asked, on connections before this one."""
         self._tuned = False
         """The port has a guest's settings."""
         self._wire: Wire | None = None
@@ -149,6 +157,11 @@ class Connection:
             if not wire.lost:
                 wire.tune(self._bus.baud, self._bus.framing)
 
+    @property
+    def strays(self) -> int:
+        """Bytes that came when nobody was asked, since the start (RTU)."""
+        return self._strays + (self._wire.guard.strays if self._wire else 0)
+
     def rests_until(self, number: int) -> float:
         """`time.monotonic()` before which the unit is not asked: it needs a pause, or a late answer may come."""
         return max(self._silence.rests_until(number), self._free_at.get(number, 0.0))
@@ -214,7 +227,12 @@ class Connection:
             await asyncio.sleep(0)
             await asyncio.sleep(0)
             if guard.heard_at == heard:
+                self._babbled, self.babbles_since = 0, None
                 break
+        else:
+            self._babbled += 1
+            if self._babbled == BABBLES:
+                self.babbles_since = time.time()
         if guard.stray and self.taps:
             self.taps.stray(guard)
         if debt := self._silence.over(guard):
@@ -274,8 +292,9 @@ class Connection:
     def drop(self) -> None:
         """Close the connection; the next poll makes a new one."""
         if self._wire:
+            self._strays += self._wire.guard.strays
             self._wire.close()
-        self._wire = None
+        self._wire, self._babbled, self.babbles_since = None, 0, None
 
     # --- time ---
 

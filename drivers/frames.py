@@ -144,6 +144,10 @@ class Guard:
         """Bytes came while no request was under way."""
         self.heard_at = 0.0
         """`time.monotonic()` of the last byte (RTU only)."""
+        self.foreign = 0
+        """RTU: the last other unit whose sound answer came, though none of its own was missing; 0: none."""
+        self.strays = 0
+        """RTU: bytes that came while no request was under way, since the start."""
         self.spoilt = False
         """RTU: an answer of the right unit, function and length came, with a wrong check sum."""
         self.sent = self.heard = b""
@@ -152,6 +156,7 @@ class Guard:
     def expect(self, request: Request) -> None:
         """The next packet out is `request`."""
         self._unclear = self.spoilt = False
+        self.foreign = 0
         self._end(Outcome.timeout)
         self._request = request
 
@@ -162,7 +167,7 @@ class Guard:
 
     def expire(self) -> None:
         """The time for an answer is over."""
-        if self._request and self._unclear:
+        if self._request and (self._unclear or self.foreign):
             self.outcome = Outcome.garbled
         self._request = None
 
@@ -268,9 +273,11 @@ class RtuGuard(Guard):
         if sending:
             self.sent, self.heard, self._at, self._after_echo = data, b"", 0, False
             return data
+        new = len(data) - len(self.heard) if data.startswith(self.heard) else len(data)
         self.heard, self.heard_at = data, time.monotonic()
         request = self._request
         if not request:
+            self.strays += new
             self.stray = True
             return b""
         if data.startswith(request.head) and len(data) < len(request.head) + request.size + 2:
@@ -293,8 +300,8 @@ class RtuGuard(Guard):
                 self.echo = self._after_echo
                 self.over()
                 return
-            else:
-                self._late(frame[0])
+            elif not self._late(frame[0]):
+                self.foreign = frame[0]
             at = self._at = at + len(frame)
         self._unclear = len(data) > self._at
 

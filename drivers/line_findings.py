@@ -14,6 +14,8 @@ Facts = dict[str, str | int | float]
 BEHIND_GATEWAY = (10, 11)
 OFTEN = 0.05
 """Part of the requests from which on a fault is more than an accident."""
+STRAYS = 20
+"""Bytes a request that nobody asked for, from which on somebody else talks: more than glitches and a late answer."""
 SLOW = 0.5
 """Part of the time-out that the usual answer may take; above, an unusual one comes late."""
 
@@ -35,6 +37,10 @@ class UnitCounts(msgspec.Struct):
     """Requests that came back as they were sent."""
     code: int = 0
     """The last exception's."""
+    foreign: int = 0
+    """Requests that another unit answered instead; each is among `garbled` as well."""
+    other: int = 0
+    """The last unit that did."""
     answers_ms: list[float] = msgspec.field(default_factory=list)
     """How long the good answers took."""
 
@@ -85,7 +91,23 @@ def find(line: LineCounts) -> Finding:
     asked = [unit for unit in line.units if unit.asked]
     if not asked:
         return Finding("nothing_asked", ("no_devices",))
-    return _of_the_line(line, asked) or _of_units(line, asked) or _well(asked)
+    return (
+        _another(asked) or _of_the_line(line, asked) or _of_units(line, asked) or _babble(line, asked) or _well(asked)
+    )
+
+
+def _another(asked: Sequence[UnitCounts]) -> Finding | None:
+    other = [unit for unit in asked if _often(unit.foreign, unit) and 2 * unit.foreign > unit.garbled]
+    if not other:
+        return None
+    facts: Facts = {"units": _names(other), "other": other[0].other}
+    return Finding("another_unit", ("address_other", "master", "gateway_settings"), facts)
+
+
+def _babble(line: LineCounts, asked: Sequence[UnitCounts]) -> Finding | None:
+    if line.stray_bytes <= STRAYS * sum(unit.asked for unit in asked):
+        return None
+    return Finding("babble", ("master", "bias", "twins", "shield"), {"stray": line.stray_bytes})
 
 
 def _of_the_line(line: LineCounts, asked: Sequence[UnitCounts]) -> Finding | None:

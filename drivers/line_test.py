@@ -12,6 +12,7 @@ from drivers.line_findings import Finding, LineCounts, UnitCounts, find
 from drivers.modbus import ModbusBus
 from drivers.profile import Profile
 from drivers.recognise import blocks_of
+from drivers.scan import units_in
 from drivers.settings import Bus, Device
 
 ROUNDS = 12
@@ -64,6 +65,9 @@ class _Count:
             return
         setattr(unit, word, getattr(unit, word) + 1)
         unit.code = int(code or unit.code)
+        if self.rtu and word == Outcome.garbled.value and (others := units_in(frame.data) - {unit.unit}):
+            unit.foreign += 1
+            unit.other = min(others)
         unit.echo += self.rtu and frame.data.startswith(self._sent)
 
 

@@ -23,20 +23,23 @@ class LinkReport:
         self._devices = [
             (unit.state, Source(unit.device.id, fields, origin=f"{bus} unit {unit.device.unit}")) for unit in units
         ]
-        self._line = Source(bus, (quantities()["link.load_pct"],), origin=bus)
+        self._line = Source(bus, (quantities()["link.load_pct"], quantities()["link.stray_bytes"]), origin=bus)
         self._before = [_counts(state) for state, _ in self._devices]
-        self._busy, self._since = 0.0, now
+        self._busy, self._strays, self._since = 0.0, 0, now
 
     def due(self, now: float) -> bool:
         """True once the time of a report is over."""
         return now >= self._since + EVERY
 
-    def readings(self, now: float, busy: float) -> tuple[Readings, ...]:
-        """What came since the last report; `busy`: seconds since the start that requests have held the line."""
+    def readings(self, now: float, busy: float, strays: int = 0) -> tuple[Readings, ...]:
+        """What came since the last report.
+
+        `busy`: seconds since the start that requests have held the line; `strays`: bytes that nobody had asked for.
+        """
         stamp, mono = clock()
         load = min(100.0, round(100 * (busy - self._busy) / (now - self._since), 1))
-        self._busy, self._since = busy, now
-        found = [Readings(self._line, stamp, mono, (load,))]
+        found = [Readings(self._line, stamp, mono, (load, strays - self._strays))]
+        self._busy, self._strays, self._since = busy, strays, now
         for i, (state, source) in enumerate(self._devices):
             counts = _counts(state)
             rise = [count - before for count, before in zip(counts, self._before[i], strict=True)]

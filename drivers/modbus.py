@@ -75,6 +75,8 @@ class ModbusBus:
         if away := self._connection.away:
             return [Trouble(away.what, self.name, away.since, {"bus": self.name, **away.facts}, failed=True)]
         found = [self._trouble(unit, unit.failure) for unit in self._units if unit.failure]
+        if since := self._connection.babbles_since:
+            found.append(Trouble("bus_babbles", self.name, since, {"bus": self.name, "where": self._bus.where}))
         return sorted(found, key=lambda trouble: (not trouble.failed, trouble.since))
 
     def units(self) -> Sequence[Unit]:
@@ -174,7 +176,7 @@ class ModbusBus:
                     unit.split_is_new = False
                     await asyncio.to_thread(unit.remember, self._splits)
                 if self._link.due(now := monotonic()):
-                    yield Batch(self._link.readings(now, self._connection.busy))
+                    yield Batch(self._link.readings(now, self._connection.busy, self._connection.strays))
         except asyncio.CancelledError:
             # Polls that were left out are told with the next good one; at the end there is none, and the sum must hold.
             if left := [each for unit in self._units for each in unit.left_out(monotonic())]:

@@ -22,7 +22,7 @@ class Bus(Facts, frozen=True):
 
     where: str = ""
     what: str = ""
-    """Its trouble: port_missing, port_busy, port_refused, endpoint_unreachable; empty: it has a connection."""
+    """Its trouble: port_missing, port_busy, port_refused, endpoint_unreachable, bus_babbles; empty: none."""
     error: str = ""
     serial: bool = True
     baud: int = 0

@@ -91,6 +91,11 @@ class Slave:
         self.closed += 1
         writer.close()
 
+    def say(self, data: bytes) -> None:
+        """Bytes that nobody asked for, on all connections."""
+        for writer in self._links:
+            _write(writer, data)
+
     def hang_up(self) -> None:
         """Close all connections, as an idle device does."""
         for writer in self._links:

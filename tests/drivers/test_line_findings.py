@@ -46,6 +46,10 @@ CASES = {
     "busy": (line(UnitCounts(2, exception=9, code=6)), "refused", "busy_device"),
     "short": (line(well(1, short=1)), "short", "block_limit"),
     "gaps": (line(well(1), well(2, timeout=3)), "gaps", "timeout"),
+    "another answers": (line(well(1), UnitCounts(2, garbled=9, foreign=9, other=3)), "another_unit", "address_other"),
+    "alone and another answers": (line(UnitCounts(2, garbled=9, foreign=9, other=3)), "another_unit", "address_other"),
+    "somebody talks": (LineCounts(True, 1000.0, [well(1), well(2)], 30_000), "babble", "master"),
+    "a few glitches": (LineCounts(True, 1000.0, [well(1), well(2)], 40), "well", None),
     "one accident": (line(well(1, ok=99, timeout=1), well(2, ok=99, garbled=1)), "well", None),
 }
 

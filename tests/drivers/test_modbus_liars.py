@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import time
 from collections import Counter
+from collections.abc import AsyncIterator
 from itertools import pairwise
 
 import pytest
 from pymodbus import ModbusException
 from pymodbus.client import AsyncModbusSerialClient
 
+from drivers import line_test, silence
+from drivers.driver import Batch
 from drivers.reading import NOT_READ, Reason
 from drivers.settings import Bus
 from tests.drivers import liar
@@ -18,6 +22,7 @@ from tests.drivers.liar import Slave
 from tests.drivers.polling import (
     FAR_APART,
     PATIENCE,
+    WEATHER,
     Run,
     bus,
     device,
@@ -63,7 +68,7 @@ def rtu_lies(patience: float) -> dict[str, tuple[liar.Lie, str]]:
     """Every way to lie on a serial line where an answer is waited for so many seconds, and what it counts as."""
     return {
         "silence": (liar.silence, "timeout"),
-        "wrong unit": (liar.wrong_unit, "timeout"),
+        "wrong unit": (liar.wrong_unit, "garbled"),
         "wrong function": (liar.wrong_function, "garbled"),
         "fewer registers": (liar.other_count(-1), "short"),
         "more registers": (liar.other_count(1), "short"),
@@ -147,6 +152,61 @@ def test_an_rtu_lie_over_tcp(run: Run) -> None:
             server.close()
 
     run(main())
+
+
+def test_somebody_else_on_the_line(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bytes all the time between good answers: no value is wrong, a trouble says so, the bytes are counted."""
+    monkeypatch.setattr(silence, "BABBLE", 0.1)
+
+    async def main() -> None:
+        slave = Slave(rtu=True)
+        server, port = await slave.listen()
+
+        async def babble() -> None:
+            while True:
+                slave.say(b"\xa5\x5a\x11")
+                await asyncio.sleep(0.004)
+
+        async with polled(bus(port, device(every=0.05), framer="rtu")) as (driver, batches):
+            await take(batches, 2)
+            babbling = asyncio.create_task(babble())
+            found = await until(batches, lambda _: bool(driver.troubles()))
+            assert [(each.what, each.subject, each.failed) for each in driver.troubles()] == [
+                ("bus_babbles", "line", False)
+            ]
+            good = right(slave, 1, 3, 0, 1)
+            assert all(v in (None, g) for batch in found for v, g in zip(values(batch), good, strict=True))
+            babbling.cancel()
+            await until(batches, lambda _: not driver.troubles())
+        server.close()
+
+    run(main())
+
+
+def test_another_unit_that_answers(run: Run) -> None:
+    """The line's doctor says which one does."""
+
+    async def main() -> None:
+        slave = Slave(rtu=True)
+        slave.always = liar.wrong_unit
+        server, port = await slave.listen()
+        told = bus(port, device(every=5.0), framer="rtu")
+        async with polled(told) as (driver, batches):
+            polling = asyncio.create_task(_drain(batches))
+            async for event in line_test.examine(driver, told, {"test": WEATHER}, 3):
+                found = event
+            polling.cancel()
+            await asyncio.wait({polling})
+        assert isinstance(found, line_test.Examined)
+        assert (found.finding.what, found.finding.facts["other"]) == ("another_unit", 2)
+        server.close()
+
+    run(main())
+
+
+async def _drain(batches: AsyncIterator[Batch]) -> None:
+    async for _ in batches:
+        pass
 
 
 # --- never another's answer -------------------------------------------------------------------------------------------

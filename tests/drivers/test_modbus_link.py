@@ -44,6 +44,7 @@ def test_link_readings(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
         line, device_link = found[-1].readings
         assert line.source.point(0) == "line.link.load_pct"
         assert 0 < float(line.values[0] or 0) <= 100
+        assert (line.source.point(1), line.values[1]) == ("line.link.stray_bytes", 0)
         told = {reading.point.rpartition(".")[2]: reading.value for reading in device_link}
         assert device_link.source.device == "d1"
         assert told["exception"] == 2
