@@ -18,6 +18,8 @@ from drivers.register import CODES, shortest_f32
 from drivers.scan import Found, Progress, Wanted, scan
 from drivers.settings import LINE_UNITS, Bus
 
+ADDRESSES = tuple(LINE_UNITS)
+"""Who is asked before an address is changed."""
 WORDS = {"u16": 1, "s16": 1, "u32": 2, "s32": 2, "f32": 2}
 WRITE_ONE = 6
 """Function that writes one register."""
@@ -155,7 +157,7 @@ class Writer:
         if taken := next((device.id for device in self._told.devices if device.unit == new), None):
             raise NotWritten("address_taken", unit=new, device=taken)
         others: list[str] = []
-        wanted = Wanted(units=tuple(LINE_UNITS), wait=wait, models=False)
+        wanted = Wanted(units=ADDRESSES, wait=wait, models=False)
         async for event in scan(self._bus, self._told, wanted, {}):
             if isinstance(event, Progress):
                 yield event
