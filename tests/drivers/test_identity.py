@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import time
+
+import pytest
+
+from drivers import identity
 from tests.drivers import liar
 from tests.drivers.liar import Ask, Chunks, Lie, Slave
 from tests.drivers.polling import Run, bus, device, polled, profile, right, row, take, until, values, was_read
@@ -39,6 +44,39 @@ def test_a_device_that_was_swapped(run: Run) -> None:
             [trouble] = driver.troubles()
             assert (trouble.what, trouble.facts["found"]) == ("device_identity", f"serial={number}")
             assert driver.devices["d1"].cause == "identity"
+        server.close()
+
+    run(main())
+
+
+def test_a_running_device_that_is_swapped(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is found out within the hour, though it answers all the time; nothing of the other is read meanwhile."""
+    monkeypatch.setattr(identity, "HOUR", 0.3)
+    mine, another = Slave(), Slave()
+
+    async def main() -> None:
+        swapped = False
+        monkeypatch.setattr(another, "value", lambda unit, fc, address: 4711 if address == 40 else 99)
+        mine.always = lambda slave, ask: [(0, (another if swapped else slave).answer(ask))]
+        server, port = await mine.listen()
+        told = device(every=0.02)  # what its number is, it told itself when it was first asked
+        async with polled(bus(port, told, timeout=1.0), TOLD) as (driver, batches):
+            await until(batches, was_read)
+            swapped, began = True, time.monotonic()
+            await until(batches, lambda batch: values(batch) == (None,))
+            assert time.monotonic() - began < 5.0
+            found = await until(batches, lambda _: bool(driver.troubles()))
+            assert all(values(batch) == (None,) for batch in found)
+            [trouble] = driver.troubles()
+            assert (trouble.what, trouble.facts["found"]) == ("device_identity", "serial=4711")
+            until_asked = len(mine.asked)
+            for batch in await take(batches, 3):
+                assert values(batch) == (None,)
+            assert {ask.start for ask in mine.asked[until_asked:]} == {40}
+            swapped = False
+            back = (await until(batches, was_read))[-1]
+            assert values(back) == right(mine, 1, 3, 0)
+            assert driver.troubles() == []
         server.close()
 
     run(main())
