@@ -34,8 +34,9 @@ _COUNT = """async () => {
   if (!call?.pc) return found;
   for (const report of (await call.pc.getStats()).values())
     if (report.type === "inbound-rtp") found.push({
-      kind: report.kind, frames: report.framesDecoded ?? 0, freezes: report.freezeCount ?? 0,
+      id: report.id, kind: report.kind, frames: report.framesDecoded ?? 0, freezes: report.freezeCount ?? 0,
       lost: report.packetsLost ?? 0, packets: report.packetsReceived ?? 0, energy: report.totalAudioEnergy ?? 0,
+      frozen: report.totalFreezesDuration ?? 0,
       height: report.frameHeight ?? 0, codec: report.codecId ?? "", received: report.framesReceived ?? 0,
     });
   return found;
@@ -91,11 +92,13 @@ class Tab:
         raise AssertionError(f"{pictures} pictures wanted: {await self.frames()} {self.faults}")
 
 
-async def open_tab(browser: Browser, live: Live, *, width: int = 640, height: int = 360, path: str = "/") -> Tab:
-    """A tab on the box's first page."""
+async def open_tab(
+    browser: Browser, live: Live, *, width: int = 640, height: int = 360, path: str = "/", script: str = ""
+) -> Tab:
+    """A tab on the box's first page; `script` runs in it before the page's own."""
     context = await browser.new_context(ignore_https_errors=True, viewport={"width": 1280, "height": 800})
     page = await context.new_page()
-    await page.add_init_script(_SMALL_CAMERA % {"width": width, "height": height})
+    await page.add_init_script(_SMALL_CAMERA % {"width": width, "height": height} + script)
     tab = Tab(page, context)
     await page.goto(live.url + path, wait_until="domcontentloaded")
     return tab
