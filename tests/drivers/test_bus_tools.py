@@ -215,7 +215,7 @@ def test_scan_finds_the_framing_of_a_device(run: Run, monkeypatch: pytest.Monkey
                 return honest(slave, ask) if port.framing == {1: "8N1", KNOWN: framing}[ask.unit] else []
 
             slave.always = own_framing
-            told = bus(pty, device(1, every=0.05))
+            told = bus(pty, device(1, every=0.05), timeout=1.0)
             wanted = scan.Wanted(units=(KNOWN,), framings=("8N1", "8E1", "8O1", "8N2"), wait=0.15, models=False)
             async with running(told) as driver:
                 found, end = await scanned(driver, told, wanted)
