@@ -134,13 +134,23 @@ class Line(msgspec.Struct, frozen=True):
     leads: Place | None = None
 
 
-def table(head: Sequence[str], lines: Sequence[Line], columns: int, right: Sequence[int] = ()) -> list[Row]:
+def table(
+    head: Sequence[str],
+    lines: Sequence[Line],
+    columns: int,
+    right: Sequence[int] = (),
+    shortest: Sequence[tuple[int, int]] = (),
+) -> list[Row]:
     """Columns as wide as their widest cell.
 
-    Where the terminal is too narrow, names (the first column) lose their middle; then the last columns are left out.
+    Where the terminal is too narrow, columns are cut in the order of `shortest`, each down to so many letters; then
+    names (the first column) lose their middle; then the last columns are left out.
     """
     top = Line(tuple((Span(name, "dim"),) for name in head))
     widths = [max(_width(line.cells[i]) for line in (top, *lines)) for i in range(len(head))]
+    for i, low in shortest:
+        over = sum(widths) + 2 * len(widths) - 1 - columns
+        widths[i] = max(min(widths[i], low), widths[i] - max(0, over))
     least = min(widths[0], LEAST_NAME)
     while len(widths) > 1 and least + sum(widths[1:]) + 2 * len(widths) - 1 > columns:
         widths.pop()
@@ -160,7 +170,7 @@ def _laid_out(line: Line, widths: Sequence[int], right: Sequence[int]) -> Row:
 def _padded(pieces: Cell, wide: int, flush_right: bool) -> list[Span]:
     space = wide - _width(pieces)
     if space < 0:
-        return [Span(shortened("".join(piece.text for piece in pieces), wide), pieces[0].style)]
+        return [Span(cut("".join(piece.text for piece in pieces), wide), pieces[0].style)]
     fill = [Span(" " * space)] if space else []
     return [*fill, *pieces] if flush_right else [*pieces, *fill]
 
@@ -171,6 +181,11 @@ def shortened(text: str, wide: int) -> str:
         return text
     end = min(wide // 2, 14)
     return f"{text[: wide - end - 1]}…{text[len(text) - end :]}"
+
+
+def cut(text: str, wide: int) -> str:
+    """A sentence without its end, a name without its middle."""
+    return shortened(text, wide) if " " not in text or len(text) <= wide else f"{text[: wide - 1].rstrip()}…"
 
 
 def _width(pieces: Cell) -> int:

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from edge_agent.board import PointNow
-from edge_agent.show import UNITS, meaning, origin, shown
+from edge_agent.show import UNITS, meaning, origin, shown, width
 from edge_agent.tui.picture import Picture
 from edge_agent.tui.rows import (
     Line,
@@ -17,6 +17,7 @@ from edge_agent.tui.rows import (
     Row,
     Span,
     cell,
+    cut,
     fields,
     paragraph,
     row,
@@ -35,6 +36,12 @@ Pairs = list[tuple[str, Piece]]
 RANK = {"bad": 0, "uncertain": 1, "good": 2}
 TREND, WIDE_TREND = 8, 30
 """Columns."""
+WIDE = 120
+"""Columns from which everything is told in full."""
+SHORTEST = ((2, 16), (5, 9), (0, 18), (2, 13), (0, 16))
+"""Letters to which quality, source and name may be cut, in this order, before a column is left out."""
+SOURCE = 6
+"""On a phone: columns below which the source goes on a line of its own."""
 
 
 def rows(picture: Picture, frame: Frame) -> list[Row]:
@@ -65,11 +72,12 @@ def _none(picture: Picture, frame: Frame) -> list[Row]:
 def _table(picture: Picture, frame: Frame, points: list[PointNow]) -> list[Row]:
     text = frame.text
     head = [text(f"tui.points.{name}") for name in ("point", "value", "quality", "age", "trend", "source")]
-    return table(head, [_line(picture, frame, point) for point in points], frame.columns, right=(1, 3))
+    lines = [_line(picture, frame, point) for point in points]
+    return table(head, lines, frame.columns, right=(1, 3), shortest=SHORTEST)
 
 
 def _line(picture: Picture, frame: Frame, point: PointNow) -> Line:
-    trend = sparkline(_trend(picture, point.point), WIDE_TREND if frame.columns >= 120 else TREND)
+    trend = sparkline(_trend(picture, point.point), WIDE_TREND if frame.columns >= WIDE else TREND)
     cells = (
         Span(named(point.point), "strong"),
         _value(picture, frame, point),
@@ -87,16 +95,28 @@ def named(point: str) -> str:
 
 
 def _cards(picture: Picture, frame: Frame, points: list[PointNow]) -> list[Row]:
-    """Two lines for each point: a phone held upright has 40 columns."""
+    """Two lines for each point, rarely three: a phone held upright has 40 columns."""
     found = []
     for point in points:
         leads = Place("points", point.point, detail=True)
-        value, age = _value(picture, frame, point), _age(picture, frame, point)
-        found.append(
-            row(Span(f" {shortened(named(point.point), frame.columns - 2)}", "strong"), key=point.point, leads=leads)
-        )
-        found.append(row("   ", quality(picture, frame, point), "  ", value, Span(f"  {age}", "dim")))
+        room = frame.columns - TREND - 3
+        name = f" {shortened(named(point.point), room):<{room}} "
+        trend = sparkline(_trend(picture, point.point), TREND)
+        found.append(row(Span(name, "strong"), trend, key=point.point, leads=leads))
+        found += _below(picture, frame, point)
     return found
+
+
+def _below(picture: Picture, frame: Frame, point: PointNow) -> list[Row]:
+    """Quality, value, age, and the source where it finds room."""
+    state, value, age = quality(picture, frame, point), _value(picture, frame, point), _age(picture, frame, point)
+    words = cut(state.text, max(SOURCE, frame.columns - width(value.text) - width(age) - 8))
+    pieces = ("   ", Span(words, state.style), "  ", value, Span(f"  {age}", "dim"))
+    room = frame.columns - width(row(*pieces).plain) - 3
+    source = Span(shortened(point.source, max(room, SOURCE)), "dim")
+    if len(point.source) <= room or room >= SOURCE + 3:
+        return [row(*pieces, "  ", source)]
+    return [row(*pieces), row(Span(f"   {shortened(point.source, frame.columns - 4)}", "dim"))]
 
 
 def _value(picture: Picture, frame: Frame, point: PointNow) -> Span:
@@ -132,7 +152,8 @@ def _age(picture: Picture, frame: Frame, point: PointNow) -> str:
     if point.age_s is None:
         return "–"
     since = frame.now - (picture.points.at or frame.now)
-    return frame.text.duration(point.age_s + since)
+    words = frame.text.duration(point.age_s + since)
+    return words if frame.place.detail or frame.columns >= WIDE else " ".join(words.split()[:2])
 
 
 def _trend(picture: Picture, point: str) -> list[float | None]:

@@ -12,6 +12,8 @@ from textual.app import App
 from textual.pilot import Pilot
 
 from edge_agent import delivery
+from edge_agent.board import PointNow
+from edge_agent.show import width
 from edge_agent.text import LANGUAGES, texts
 from edge_agent.tui import start
 from edge_agent.tui.app import Terminal
@@ -145,6 +147,33 @@ def test_visitor_in_a_browser_starts_nothing(monkeypatch: pytest.MonkeyPatch, tm
 
     walk("ok", steps)
     assert list(tmp_path.iterdir()) == []
+
+
+WARD = [
+    PointNow("air-1.air.pm2_5_ugm3", 41.27, "ug/m3", "uncertain", "humid_pm", 12.0, "line-1/11"),
+    PointNow("power-1.power.energy_import_kwh", 18_204.51, "kW.h", "good", "ok", 8_520.0, "meters/1"),
+    PointNow("cnt-1.traffic.count[lane=1,dir=forward,class=motorcycle]", 1_036_800, "1", "bad", "stale", 90.0, "field"),
+    PointNow("water-1.water.level_m", 1.839, "m", "uncertain", "gross_range", 119.0, "field edge/cl-02/water-1"),
+]
+"""The longest words of each column, as a real ward has them."""
+
+
+@pytest.mark.parametrize("columns", [40, 80])
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_small_terminals_show_trend_and_source(columns: int, language: str) -> None:
+    """Of every point: none of its columns is left out where words can be cut instead."""
+    known = picture("ok")
+    known.points.take(WARD, 100_000.0)
+    known.trends.take({point.point: [float(minute % 7) for minute in range(60)] for point in WARD}, 100_000.0)
+    moment = Frozen()
+    frame = Frame(texts(language), columns, moment.now(), moment.wall(), Place("points"))
+    lines = [row.plain for row in of(Place("points")).rows(known, frame)]
+    shown = "\n".join(lines)
+    assert max(map(width, lines)) <= columns
+    assert shown.count("█") >= len(WARD)
+    for point in WARD:
+        assert point.source[:3] in shown
+        assert point.source[-3:] in shown
 
 
 def test_filter_leaves_only_what_fits() -> None:
