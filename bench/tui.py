@@ -10,6 +10,7 @@ import fcntl
 import os
 import pty
 import select
+import shutil
 import signal
 import struct
 import subprocess
@@ -22,12 +23,15 @@ from pathlib import Path
 import msgspec
 
 from bench.command import main
-from bench.running import ROOT, Agent, folder
+from bench.running import ROOT, Agent, folder, slaves
 from bench.table import Result
+from bench.ward import Ward, buses, configuration, sinks, write_profile
 from edge_agent.board import Counts, PointNow
 from edge_agent.status import JournalStatus, Status
 
 CONFIG = "site: cl-02\nname: Bench\nlanguage: en\nstate: ./state\nbox: {every: 1s}\n"
+WARD = Ward(devices=5, registers=100)
+"""Five devices with five hundred points, whose list and whose details the terminal then shows."""
 USEFUL = b"readings on disk"
 """Stands on the first screen as soon as the agent has answered, whatever it says."""
 VERDICT, SILENT = b"is working.", b"has not answered"
@@ -167,6 +171,29 @@ def noticed(config: Path, agent: int) -> float:
         console.close()
 
 
+def a_visit(path: Path) -> float:
+    """MB after all screens, a point's details, a read and the network ladder, on a ward of five devices."""
+    place = path / "ward"
+    shutil.rmtree(place, ignore_errors=True)
+    (place / "state").mkdir(parents=True)
+    with slaves(WARD) as ports:
+        write_profile(place / "devices", WARD.registers)
+        config = configuration(place, [buses(ports, WARD.every), sinks({"http://127.0.0.1:9": 1})])
+        with Agent(config):
+            console = Console(config)
+            try:
+                console.until(USEFUL)
+                console.type("2jj\r12345678")
+                console.type("3j\r\r")
+                console.take(SETTLE)
+                console.type("5c")
+                console.take(2 * SETTLE)
+                console.type("1378")
+                return console.memory()
+            finally:
+                console.close()
+
+
 def benchmark(quick: bool) -> list[Result]:
     """Start against a real agent; cells against one that changes everything."""
     starts, memory, cells = list[float](), list[float](), list[float]()
@@ -184,10 +211,12 @@ def benchmark(quick: bool) -> list[Result]:
                 console.close()
             slow = [slow_line(config) for _ in range(1 if quick else 3)]
             halted = [noticed(config, agent.pid) for _ in range(1 if quick else 3)]
+        visit = [a_visit(path) for _ in range(1 if quick else 3)]
         cells = [per_cell(path, 5.0 if quick else 15.0)]
     return [
         Result("terminal: first useful screen", tuple(starts), "s", 1.0),
         Result("  memory (RSS) after all screens", tuple(memory), "MB", 45.0),
+        Result("  memory after a visit to a ward of 500 points", tuple(visit), "MB", 45.0),
         Result("  for each changed cell", tuple(cells), "B", 300.0),
         Result("  vt100 at 960 bytes/s: verdict", tuple(first for first, _ in slow), "s", 3.0),
         Result("  vt100 at 960 bytes/s: `q`", tuple(left for _, left in slow), "s", 1.0),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import io
 import logging
 import os
@@ -60,6 +59,8 @@ def _language() -> str:
 
 def _run(arguments: argparse.Namespace) -> int:
     """`edge run`: the agent in the foreground, until SIGTERM."""
+    import asyncio
+
     import uvloop
 
     from drivers.marked import Problems
@@ -106,6 +107,9 @@ def _tui(arguments: argparse.Namespace) -> int:
         from edge_agent.tui import serve
 
         return serve.main(arguments)
+    from edge_agent.tui.lean import without_tls
+
+    without_tls()
     from edge_agent.tui import start
 
     return start.main(arguments)

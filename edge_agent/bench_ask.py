@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Generator
 from typing import Any
@@ -15,6 +16,10 @@ from edge_agent.commands import Wrong, wrong
 from edge_agent.config import Config
 from edge_agent.text import Text
 
+LINES = "EDGE_PROGRESS"
+"""Variable that asks for progress in lines, where its value is `lines` …"""
+MARK = "\x1e"
+"""… each with this letter before `done total words` (ASCII record separator: no sentence has it)."""
 BAR = 20
 """Columns of the progress bar."""
 
@@ -65,12 +70,13 @@ def follow_bench(
 
 
 class Bar:
-    """Progress of long work, on a terminal only."""
+    """Progress of long work: on a terminal, or as lines for the screen that runs the command (`tui/runs.py`)."""
 
     def __init__(self) -> None:
         """Nothing is shown yet."""
         self._shown = 0
         self._on = sys.stderr.isatty()
+        self._lines = not self._on and os.environ.get(LINES) == "lines"
 
     def __enter__(self) -> Bar:
         """Begin."""
@@ -82,6 +88,8 @@ class Bar:
 
     def show(self, done: int, total: int, words: str) -> None:
         """So far."""
+        if self._lines:
+            print(f"{MARK}{done} {total} {words}", file=sys.stderr, flush=True)
         if self._on:
             full = BAR * done // max(total, 1)
             said = f"[{'#' * full}{'.' * (BAR - full)}] {done}/{total} {words}"

@@ -8,9 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from edge_agent import gather
+from edge_agent.box_now import BoxNow
 from edge_agent.facts import Certificate, Facts
 from edge_agent.findings import Finding, Findings, judge
-from edge_agent.machine import BoxNow, look
+from edge_agent.machine import look
 from edge_agent.text import Text
 
 if TYPE_CHECKING:

@@ -20,8 +20,8 @@ from drivers.reading import NOT_READ, Reason
 from drivers.unit import Unit
 from edge_agent import facts
 from edge_agent.board import Place
+from edge_agent.box_now import BoxNow
 from edge_agent.disk import cause
-from edge_agent.machine import BoxNow
 from edge_agent.rows import Stat
 from edge_agent.status import AWAY
 from edge_agent.text import Text

@@ -22,8 +22,9 @@ from drivers.reading import Readings
 from edge_agent.housekeeping import keep_house
 from edge_agent.ledger import Side, pack_state
 from edge_agent.outgoing import Outgoing, states_of
+from edge_agent.quarantined import Quarantined
 from edge_agent.recovery import RETRY, Recovery
-from edge_agent.rows import Group, Held, Quarantined, Row, Stat
+from edge_agent.rows import Group, Held, Row, Stat
 from edge_agent.schema import Unreachable
 from edge_agent.store import Store
 from edge_agent.waits import set_within, soon

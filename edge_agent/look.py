@@ -14,12 +14,12 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from edge_agent import config as configuration
+from edge_agent.box_now import BoxNow
 from edge_agent.client import Failed, NotAllowed, NotRunning, opened
 from edge_agent.commands import Wrong, asked, loaded, print_json
 from edge_agent.config import Config
 from edge_agent.history import Sample
 from edge_agent.logbook import LogLine
-from edge_agent.machine import BoxNow
 from edge_agent.point_now import PointDetail, Wire
 from edge_agent.show import origin, painted, quality_words, service_state, shown, unit
 from edge_agent.text import Text

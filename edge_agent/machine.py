@@ -17,10 +17,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import TypeVar
 
-import msgspec
-
 from drivers.box import THERMAL, THROTTLED
 from edge_agent import __version__, clock
+from edge_agent.box_now import BoxNow, ClockNow, PowerNow, Service, StorageNow
 from edge_agent.interfaces import NetworkNow, network
 
 T = TypeVar("T")
@@ -32,77 +31,6 @@ LOW, CAPPED, THROTTLING, SINCE_BOOT = 0, 1, 2, 16
 """Bits of the firmware's word; the same since the boot stand 16 higher (Raspberry Pi documentation, vcgencmd)."""
 SECTOR = 512
 """Bytes of what the kernel calls a sector in /sys/block/*/stat, whatever the disk's own are."""
-
-
-class ClockNow(msgspec.Struct, frozen=True):
-    """The box's clock."""
-
-    time: float
-    """Unix seconds."""
-    synced: bool
-    source: str
-    """timesyncd, chrony, kernel (somebody sets it), none."""
-    battery: bool
-    """There is a clock that goes on without power."""
-
-
-class PowerNow(msgspec.Struct, frozen=True):
-    """Supply and throttling; `known` is False where the machine does not tell."""
-
-    known: bool = False
-    low_now: bool = False
-    low_before: bool = False
-    """Since the machine started."""
-    capped_now: bool = False
-    throttled_now: bool = False
-    throttled_before: bool = False
-
-
-class StorageNow(msgspec.Struct, frozen=True):
-    """The disk that the journal is on."""
-
-    folder: str
-    device: str
-    kind: str
-    """ext4, overlay …"""
-    total_bytes: int
-    free_bytes: int
-    free_pct: float
-    files_free_pct: float
-    read_only: bool
-    wear_pct: int | None
-    """Share of its life that an eMMC says is used up, in tenths rounded up; None: it does not say, as most cards."""
-    written_bytes: int | None
-    """Written to the whole disk since the machine started."""
-    errors: int | None
-    """Errors that the file system has noted."""
-
-
-class Service(msgspec.Struct, frozen=True):
-    """A service of this machine."""
-
-    name: str
-    state: str
-    """active, inactive, failed …"""
-    restarts: int
-
-
-class BoxNow(msgspec.Struct, frozen=True):
-    """Everything about the machine."""
-
-    clock: ClockNow
-    power: PowerNow
-    celsius: float | None
-    storage: StorageNow
-    memory_available_mb: float | None
-    load_1m: float
-    cpus: int
-    up_s: float
-    """Seconds since the machine started."""
-    model: str
-    services: list[Service]
-    versions: dict[str, str]
-    network: NetworkNow = NetworkNow()
 
 
 def look(state: Path) -> BoxNow:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import os
-import secrets
 import time
 from collections import deque
 from pathlib import Path
@@ -106,14 +105,14 @@ class Lock:
         if before:
             self._before.append(before.token)
             log.warning("maintenance taken over by=%s user=%s from=%s", name, user, before.name)
-        token = secrets.token_urlsafe(18)
+        token = os.urandom(18).hex()
         self._holder = Holder(name, user, token, time.time(), time.monotonic())
         return Held(token, name, LAPSE_S, before.name if before else "")
 
     def check(self, token: str) -> Holder:
         """The holder, whose sign of life this is. Raises Busy or NoLock."""
         holder = self._alive()
-        if holder and secrets.compare_digest(holder.token, token):
+        if holder and _same(holder.token, token):
             holder.seen = time.monotonic()
             return holder
         if holder:
@@ -122,7 +121,7 @@ class Lock:
 
     def free(self, token: str) -> None:
         """Give it back; without effect for whoever does not have it."""
-        if self._holder and secrets.compare_digest(self._holder.token, token):
+        if self._holder and _same(self._holder.token, token):
             self._holder = None
 
     def _alive(self) -> Holder | None:
@@ -170,3 +169,10 @@ def _lines(file: Path) -> list[bytes]:
         return file.read_bytes().splitlines()
     except OSError:
         return []
+
+
+def _same(one: str, other: str) -> bool:
+    """Without telling by the time that it takes how much of a token was guessed."""
+    from secrets import compare_digest  # here: the terminal wants only the Structs of this module, and OpenSSL weighs
+
+    return compare_digest(one, other)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Mapping, Sequence
 
-from edge_agent.rows import Held, Quarantined
+from edge_agent.quarantined import Quarantined
+from edge_agent.rows import Held
 
 MOST_HELD = 10_000
 """Refused readings kept for each sink; the oldest make room."""

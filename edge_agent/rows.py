@@ -27,18 +27,6 @@ class Row(msgspec.Struct, frozen=True):
         return self.id - (self.span or self.readings)
 
 
-class Quarantined(msgspec.Struct, frozen=True):
-    """A reading in quarantine, as a person reads it."""
-
-    at: float
-    """Unix seconds when it was refused."""
-    device: str
-    line: str
-    """As it was sent."""
-    words: str
-    """The server's."""
-
-
 class Held(msgspec.Struct, frozen=True):
     """One reading that a sink refused."""
 

@@ -13,14 +13,14 @@ import msgspec
 from drivers.driver import Trouble
 from edge_agent import __version__
 from edge_agent.board import Counts, counts
-from edge_agent.delivery import SinkNow
 from edge_agent.disk import TROUBLES
 from edge_agent.findings import Finding, verdict_of
-from edge_agent.rows import Stat
 from edge_agent.text import Text, texts
 
 if TYPE_CHECKING:
     from edge_agent.app import App
+    from edge_agent.delivery import SinkNow
+    from edge_agent.rows import Stat
 
 log = logging.getLogger("edge.status")
 

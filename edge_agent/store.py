@@ -21,8 +21,9 @@ from edge_agent.ledger import Key, Ledger, Side, SinkState, Tally, merge, pack_s
 from edge_agent.lines import Encoder
 from edge_agent.mending import Mending, begin_file, end_beginning, insert_row
 from edge_agent.newest import Newest
+from edge_agent.quarantined import Quarantined
 from edge_agent.room import Freed, Holes, Room
-from edge_agent.rows import Group, Held, Quarantined, Row, Stat
+from edge_agent.rows import Group, Held, Row, Stat
 from edge_agent.salvage import Stored, Tail, aside_files, broken_tail, size_of
 from edge_agent.schema import PAGE, UNREADABLE, checksum, connect, has_strange_values, is_damage_of, migrate
 from edge_agent.thin import DEFAULT, Policy

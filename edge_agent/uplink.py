@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from edge_agent.rows import Quarantined
+from edge_agent.quarantined import Quarantined
 
 if TYPE_CHECKING:
     from edge_agent.app import App

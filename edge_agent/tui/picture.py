@@ -100,7 +100,7 @@ def _point() -> Any:
 
 
 def _box() -> Any:
-    from edge_agent.machine import BoxNow
+    from edge_agent.box_now import BoxNow
 
     return BoxNow
 

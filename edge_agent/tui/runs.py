@@ -14,6 +14,8 @@ from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
+import msgspec
+
 from edge_agent.text import Text
 
 MOST_LINES = 2_000
@@ -21,6 +23,8 @@ MOST_LINES = 2_000
 LEAVING = 3.0
 """Seconds that a command may take to leave things in order."""
 LONGEST_LINE = 1 << 16
+LINES, MARK = {"EDGE_PROGRESS": "lines"}, "\x1e"
+"""As `bench_ask.Bar` takes them, which is not imported here; a test holds them together."""
 
 
 def report_file(wall: datetime) -> Path:
@@ -36,6 +40,14 @@ def in_words(line: str, text: Text) -> str:
     return text("tui.run.wrong") if re.match(r"edge[\w ]*: error: ", line) else line
 
 
+class Progress(msgspec.Struct, frozen=True):
+    """How far long work is."""
+
+    done: int
+    total: int
+    words: str
+
+
 class Run:
     """The newest run of one screen."""
 
@@ -46,11 +58,16 @@ class Run:
         self.running = False
         self.at: float | None = None
         """Monotonic seconds of its end."""
+        self.begun = 0.0
+        """Monotonic seconds of its start."""
+        self.progress: Progress | None = None
+        """Where the command tells it, while it runs."""
         self._process: asyncio.subprocess.Process | None = None
 
     async def go(self, words: Sequence[str], file: Path, now: Callable[[], float], told: Callable[[], None]) -> int:
         """Run `edge WORDS -c FILE` to its end; `told` is called after each line. Gives its exit code."""
         self.words, self.running, self.at = tuple(words), True, None
+        self.begun, self.progress = now(), None
         self.lines.clear()
         command = [sys.executable, "-m", "edge_agent", *words, "-c", str(file)]
         try:
@@ -60,18 +77,33 @@ class Run:
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.STDOUT,
                 limit=LONGEST_LINE,
+                env={**os.environ, **LINES},
             )
             return await self._read(self._process, told)
         finally:
             await self._end()
-            self.running, self.at = False, now()
+            self.running, self.at, self.progress = False, now(), None
 
     async def _read(self, process: asyncio.subprocess.Process, told: Callable[[], None]) -> int:
         assert process.stdout is not None
         async for line in process.stdout:
-            self.lines.append(line.decode("utf-8", "replace").rstrip())
+            self._take(line.decode("utf-8", "replace").rstrip())
             told()
         return await process.wait()
+
+    def _take(self, line: str) -> None:
+        """A line of its answer, or how far it is."""
+        if not line.startswith(MARK):
+            self.lines.append(line)
+            return
+        done, total, words = line.removeprefix(MARK).split(" ", 2)
+        self.progress = Progress(int(done), int(total), words)
+
+    def left(self, now: float) -> float | None:
+        """Seconds that it will still take, by what it took so far; None: it does not tell, or has only begun."""
+        if not self.running or self.progress is None or not self.progress.done:
+            return None
+        return (now - self.begun) * (self.progress.total - self.progress.done) / self.progress.done
 
     def stop(self) -> None:
         """As Ctrl-C would."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import signal
@@ -9,11 +10,19 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from edge_agent.bench_ask import LINES, MARK
 from edge_agent.demo_servers import wait_until
+from edge_agent.text import texts
+from edge_agent.tui import runs
+from edge_agent.tui.picture import Picture
+from edge_agent.tui.rows import Place
+from edge_agent.tui.views import modbus
+from edge_agent.tui.views.frame import Frame
 from tests.e2e.box import Agent, Process
 
 DEVICES = (
@@ -78,6 +87,28 @@ def test_scan_of_the_line(box: Agent) -> None:
     assert lines[1].startswith("Unit 2, 9600 8N1: answers")
     assert lines[2].endswith("; model: ecowitt-wn90lp")
     assert lines[3] == "Asked 3 times, found 3 devices."
+
+
+def test_scan_from_the_terminal_tells_how_far_it_is(box: Agent) -> None:
+    """On screen 3 one line changes: a bar, which unit is asked, and for how long the polling of that line makes room;
+    afterwards, that it goes on. None of it is left among the lines of the answer."""
+    known = Picture(box.folder / "state/control.sock", box.file)
+    run, shown = known.runs["modbus"], list[str]()
+
+    def rows() -> str:
+        now = time.monotonic()
+        frame = Frame(texts("en", strict=True), 80, now, datetime.now(UTC), Place("modbus"))
+        return "\n".join(row.plain for row in modbus.rows(known, frame))
+
+    words = ("modbus", "scan", "line-1", "--units", "1-3,60-63", "--wait", "60", "--no-models")
+    assert asyncio.run(run.go(words, box.file, time.monotonic, lambda: shown.append(rows()))) == 0
+    bars = [line for screen in shown for line in screen.splitlines() if "█" in line]
+    assert any("4/7" in bar for bar in bars)
+    assert "Polling on line-1 makes room for this test. It runs alone again in about" in shown[-2]
+    assert "Polling on line-1 runs as before since" in rows()
+    assert "█" not in rows()
+    assert not any(line.startswith(MARK) for line in run.lines)
+    assert (runs.LINES, runs.MARK) == ({LINES: "lines"}, MARK)
 
 
 def test_scan_for_scripts(box: Agent) -> None:

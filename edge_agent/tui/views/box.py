@@ -12,7 +12,7 @@ from edge_agent.tui.rows import Piece, Row, Span, fields, paragraph, row, stated
 from edge_agent.tui.views.frame import Frame, as_old, away, left_of_trial, title, unknown
 
 if TYPE_CHECKING:
-    from edge_agent.machine import BoxNow, PowerNow, StorageNow
+    from edge_agent.box_now import BoxNow, PowerNow, StorageNow
     from edge_agent.trial_now import ConfigNow
 
 HOT, WARM = 80.0, 70.0

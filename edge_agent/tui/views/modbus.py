@@ -5,11 +5,16 @@ from __future__ import annotations
 from edge_agent.findings import Finding
 from edge_agent.show import width
 from edge_agent.tui.picture import Line, Picture, Slave
-from edge_agent.tui.rows import Place, Row, Span, paragraph, row
-from edge_agent.tui.views.frame import Frame, away, title, told
+from edge_agent.tui.rows import Place, Row, Span, paragraph, row, shortened
+from edge_agent.tui.runs import Run
+from edge_agent.tui.views.frame import Frame, away, clock, title, told
 
 TOOLS = ("read", "watch", "scan", "line", "plan")
 """What may be typed here; writing needs its own command and its questions."""
+DISTURBING = ("read", "scan", "line")
+"""They ask on the line; the others only look."""
+BAR = 20
+"""Columns."""
 FOR = {"bus": "line", "points": "plan"}
 """The tool that says more of a finding about a whole bus, or about points that come too late."""
 
@@ -19,7 +24,7 @@ def rows(picture: Picture, frame: Frame) -> list[Row]:
     run = picture.runs["modbus"]
     found = away(picture, frame)
     if run.words:
-        found += [*told(run, frame), row()]
+        found += [*told(run, frame), *_polling(run, frame), row()]
     if not picture.buses:
         return found + paragraph(frame.text("tui.modbus.none", file=str(picture.file)), frame.columns - 1, 1)
     for bus in picture.buses:
@@ -30,6 +35,23 @@ def rows(picture: Picture, frame: Frame) -> list[Row]:
         found += [each for words, does in tools for each in _tool(frame, words, does, room)]
     how = frame.text("tui.modbus.numbered" if frame.plain else "tui.modbus.enter")
     return found + paragraph(f"{how} {frame.text('tui.modbus.gaps')}", frame.columns - 1, 1, "dim")
+
+
+def _polling(run: Run, frame: Frame) -> list[Row]:
+    """How far the tool is, and what it means for the measuring of that line."""
+    if len(run.words) < 3 or run.words[1] not in DISTURBING:
+        return []
+    bus, left, done = run.words[2], run.left(frame.now), run.progress
+    if not run.running:
+        words = frame.text("tui.modbus.resumed", bus=bus, time=clock(frame, frame.now - (run.at or frame.now)))
+        return paragraph(words, frame.columns - 1, 1, "good")
+    key = "tui.modbus.paused" if left is None else "tui.modbus.paused_for"
+    lines = paragraph(frame.text(key, bus=bus, left=left or 0.0), frame.columns - 1, 1, "attention")
+    if done is None:
+        return lines
+    full = BAR * done.done // max(done.total, 1)
+    bar = f" {'█' * full}{'░' * (BAR - full)} {done.done}/{done.total}"
+    return [row(Span(bar, "strong"), f" {shortened(done.words, frame.columns - width(bar) - 2)}"), *lines]
 
 
 def item(picture: Picture, finding: Finding) -> str:

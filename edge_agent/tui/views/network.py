@@ -10,8 +10,8 @@ from edge_agent.tui.rows import Row, Span, fields, paragraph, row, shortened, st
 from edge_agent.tui.views.frame import Frame, away, title, told
 
 if TYPE_CHECKING:
+    from edge_agent.box_now import BoxNow
     from edge_agent.interfaces import Interface
-    from edge_agent.machine import BoxNow
 
 
 def rows(picture: Picture, frame: Frame) -> list[Row]:

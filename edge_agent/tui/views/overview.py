@@ -14,7 +14,7 @@ from edge_agent.tui.views import box, modbus
 from edge_agent.tui.views.frame import Frame, away, clock, title, unknown
 
 if TYPE_CHECKING:
-    from edge_agent.machine import BoxNow
+    from edge_agent.box_now import BoxNow
     from edge_agent.meeting_now import MeetingNow
 
 WHOLE = 3

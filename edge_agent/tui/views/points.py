@@ -113,10 +113,11 @@ def _below(picture: Picture, frame: Frame, point: PointNow) -> list[Row]:
     words = cut(state.text, max(SOURCE, frame.columns - width(value.text) - width(age) - 8))
     pieces = ("   ", Span(words, state.style), "  ", value, Span(f"  {age}", "dim"))
     room = frame.columns - width(row(*pieces).plain) - 3
-    source = Span(shortened(point.source, max(room, SOURCE)), "dim")
-    if len(point.source) <= room or room >= SOURCE + 3:
+    told = origin(point.source, frame.text)
+    source = Span(shortened(told, max(room, SOURCE)), "dim")
+    if len(told) <= room or room >= SOURCE + 3:
         return [row(*pieces, "  ", source)]
-    return [row(*pieces), row(Span(f"   {shortened(point.source, frame.columns - 4)}", "dim"))]
+    return [row(*pieces), row(Span(f"   {shortened(told, frame.columns - 4)}", "dim"))]
 
 
 def _value(picture: Picture, frame: Frame, point: PointNow) -> Span:

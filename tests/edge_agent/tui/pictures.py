@@ -9,10 +9,10 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from edge_agent.board import Counts, PointNow
+from edge_agent.box_now import BoxNow, ClockNow, PowerNow, Service, StorageNow
 from edge_agent.findings import Finding, Findings
 from edge_agent.interfaces import Interface, NetworkNow
 from edge_agent.logbook import LogLine
-from edge_agent.machine import BoxNow, ClockNow, PowerNow, Service, StorageNow
 from edge_agent.maintain import Done, Maintenance
 from edge_agent.meeting_now import MeetingNow, RoomNow
 from edge_agent.status import JournalStat, JournalStatus, SinkCursor, SinkStatus, Status
