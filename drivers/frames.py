@@ -265,6 +265,8 @@ class RtuGuard(Guard):
         super().__init__(late)
         self.echo = self._after_echo = False
         """The adapter hears itself: the last answer came after the request's own bytes."""
+        self.hears_itself = False
+        """The same, also where no answer followed."""
         self._at = 0
         """End of the last sound frame that was passed over."""
 
@@ -291,13 +293,13 @@ class RtuGuard(Guard):
         while len(data) - at >= 5:
             if data.startswith(self.sent, at) and not self._after_echo and self._is_echo(request):
                 frame = self.sent
-                self._after_echo = True
+                self._after_echo = self.hears_itself = True
             elif not (frame := rtu_frame(data, at)):
                 at += 1
                 continue
             elif frame[0] == request.dev_id:
                 self._end(*judge(request, frame[:-2]))
-                self.echo = self._after_echo
+                self.echo = self.hears_itself = self._after_echo
                 self.over()
                 return
             elif not self._late(frame[0]):

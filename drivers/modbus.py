@@ -19,7 +19,7 @@ from drivers.bus_line import assumed
 from drivers.connection import Connection
 from drivers.device_state import DeviceState, Failure
 from drivers.driver import Batch, Trouble
-from drivers.frames import Outcome, Request
+from drivers.frames import Outcome, Request, RtuGuard
 from drivers.guests import LONGEST, SHARE, SHORTEST, Answer, BusAway, Frame, Guest, Guests
 from drivers.link import LinkReport
 from drivers.profile import Profile
@@ -78,6 +78,11 @@ class ModbusBus:
         if since := self._connection.babbles_since:
             found.append(Trouble("bus_babbles", self.name, since, {"bus": self.name, "where": self._bus.where}))
         return sorted(found, key=lambda trouble: (not trouble.failed, trouble.since))
+
+    @property
+    def hears_itself(self) -> bool:
+        """The adapter gives back what it sends: the request's own bytes come before the answer, or alone."""
+        return isinstance(guard := self._connection.guard, RtuGuard) and guard.hears_itself
 
     def units(self) -> Sequence[Unit]:
         """The devices, in order of the configuration."""

@@ -34,6 +34,8 @@ class Bus(Facts, frozen=True):
     all_silent: bool = False
     ever: bool = False
     """Some device has answered since the start."""
+    echo: bool = False
+    """The adapter gives back what it sends."""
 
 
 class Device(Facts, frozen=True):

@@ -75,6 +75,7 @@ def _bus(bus: Bus, driver: ModbusBus, troubles: Iterable[Trouble]) -> facts.Bus:
         garbled=states.count("garbled"),
         all_silent=silent == len(bus.devices),
         ever=any(state.last_ok is not None for state in driver.devices.values()),
+        echo=driver.hears_itself,
     )
 
 
