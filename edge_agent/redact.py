@@ -20,6 +20,8 @@ from drivers.marked import Secret, SecretMissing
 HIDDEN = "•••"
 LEAST = 4
 """Letters below which a secret's value would be found everywhere by chance; such a one is caught by its form alone."""
+PROGRAMS = {"edge", "edge-agent", "admin", "influx", "mosquitto", "root", "user"}
+"""User names that stand for no person, and that a text is full of."""
 NAMES = (
     r"(?:pass(?:word|wd|phrase)?|pwd|secret|token|ticket|api[-_]?key|access[-_]?key|auth\w*|pin|code|key|sig|jwt|p|u)"
 )
@@ -39,6 +41,11 @@ FORMS = (
         ),
         rf"\1{HIDDEN}",
     ),
+    # `username: lan.nguyen`, in YAML and JSON: often a person's
+    (
+        re.compile(r"(?i)([\"']?\busername[\"']?\s*[:=]\s*)(?!•|person-)(\"[^\"]*\"|'[^']*'|[^\s,;}\]]+)"),
+        rf"\1{HIDDEN}",
+    ),
 )
 
 
@@ -49,7 +56,8 @@ class Redactor:
         """Looks up the secrets' values once; one that is not set needs no hiding."""
         known = {form for secret in secrets_of(config) for form in _forms(secret)} if config else set()
         self._known = sorted((value for value in known if len(value) >= LEAST), key=len, reverse=True)
-        people = sorted({name for name in names if name.strip()})
+        signed_in = set(usernames_of(config)) if config else set[str]()
+        people = sorted({name for name in {*names, *signed_in} if len(name.strip()) >= LEAST or name in names})
         self._people = {name: f"person-{number}" for number, name in enumerate(people, 1)}
 
     def __call__(self, text: str) -> str:
@@ -61,6 +69,19 @@ class Redactor:
         for name in sorted(self._people, key=len, reverse=True):  # An is part of Nguyễn Văn An
             text = re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", self._people[name], text)
         return text
+
+
+def usernames_of(part: Any) -> Iterator[str]:
+    """Names to sign in with, below a model: of brokers and sinks. Those of a program say nothing of a person."""
+    if isinstance(part, BaseModel):
+        for field in type(part).model_fields:
+            value = getattr(part, field)
+            if field == "username" and isinstance(value, str) and value not in PROGRAMS:
+                yield value
+            yield from usernames_of(value)
+    elif isinstance(part, tuple | list):
+        for value in part:
+            yield from usernames_of(value)
 
 
 def secrets_of(part: Any) -> Iterator[Secret]:

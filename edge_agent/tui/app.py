@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -286,5 +286,21 @@ class Terminal(Shell):
             ("bundle", "b", self.action_bundle),
             ("help", "?", self.action_help),
             ("quit", "q", self.action_leave),
+            ("level", "v", self.action_level),
+            ("climb", "c", lambda: self._there("network", self.action_climb)),
+            ("test", "t", lambda: self._there("uplink", self.action_test)),
+            ("repeat", "r", self.action_repeat),
+            ("stop", "x", self.action_stop),
+            ("steal", "S", self.action_steal),
+            ("candidate", "d", self.action_candidate),
+            ("apply", "A", lambda: self.action_config("apply")),
+            ("confirm", "Y", lambda: self.action_config("confirm")),
+            ("go_back", "B", lambda: self.action_config("back")),
+            ("restart", "R", self.action_restart),
         ):
             yield SystemCommand(text(f"tui.key.{name}.does"), text("tui.palette.key", key=key), action)
+
+    def _there(self, screen: str, action: Callable[[], None]) -> None:
+        """From the palette: on the screen that the key is for."""
+        self.action_go(screen)
+        action()

@@ -64,6 +64,20 @@ def test_bundle_has_no_secret_in_any_form(config: configuration.Config) -> None:
     assert "!secret v2-token" in found
 
 
+def test_names_to_sign_in_with_stay_on_the_box(tmp_path: Path) -> None:
+    """Of brokers and sinks they are often people's: neither the file nor a log line has them, with a configuration
+    that can be read and with one that cannot."""
+    file = tmp_path / "agent.yaml"
+    text = CONFIG.replace("username: box", "username: lan.nguyen").replace("username: u,", 'username: "tuấn",')
+    file.write_text(text, encoding="utf-8")
+    known = {"agent.yaml": text, "log.txt": "Not authorized user=lan.nguyen", "now.json": '{"username": "lan.nguyen"}'}
+    found = unpacked(pack(known, Redactor(configuration.load(file))))
+    found += unpacked(without_agent(None, file))
+    assert "lan.nguyen" not in found
+    assert "tuấn" not in found
+    assert "b.example" in found
+
+
 @pytest.mark.parametrize(
     ("text", "secret"),
     [

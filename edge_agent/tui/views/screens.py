@@ -98,7 +98,7 @@ def footer(frame: Frame, place: str) -> Row:
     """The screens and the keys that are always there."""
     text = frame.text
     names = [f"{i} {text(f'tui.screen.{screen.name}')}" for i, screen in enumerate(SCREENS, 1)]
-    keys = " / ? : q"
+    keys = " / ? : b q"
     line = " ".join(names)
     if len(line) + len(keys) + 2 > frame.columns:
         here = next((name for name, screen in zip(names, SCREENS, strict=True) if screen.name == place), "")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import re
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -185,6 +187,52 @@ def test_filter_leaves_only_what_fits() -> None:
         assert "rh_pct" not in text_of(terminal)
         await pilot.press("escape")
         assert "rh_pct" in text_of(terminal)
+
+    walk("ok", steps)
+
+
+def test_palette_has_every_key() -> None:
+    """Whatever a key does can be found by its name: nobody remembers all of them."""
+
+    async def steps(terminal: Terminal, pilot: Pilot[None]) -> None:
+        commands = list(terminal.get_system_commands(terminal.screen))
+        keys = {command.help.split()[-1] for command in commands}
+        assert {*"12345678/spylb?qvctrxSdAYBR"} <= keys
+
+    walk("ok", steps)
+
+
+def test_copy_puts_the_screen_on_the_clipboard() -> None:
+    """`y` sends the whole screen as OSC 52, which the terminal of the technician's own computer takes."""
+    sent: list[str] = []
+
+    async def steps(terminal: Terminal, pilot: Pilot[None]) -> None:
+        assert terminal._driver is not None
+        terminal._driver.write = sent.append  # type: ignore[assignment, method-assign]  # what would go to the terminal
+        await pilot.press("2", "y")
+        (found,) = re.findall(r"\x1b\]52;c;([A-Za-z0-9+/=]+)\a", "".join(sent))
+        copied = base64.b64decode(found).decode()
+        assert "met-1.weather.temp_c" in copied
+        assert copied.startswith(" Chí Minh")
+
+    walk("ok", steps)
+
+
+def test_paused_screen_holds_still() -> None:
+    """`p`: it says so, and whatever comes is not shown until the next `p`."""
+
+    async def steps(terminal: Terminal, pilot: Pilot[None]) -> None:
+        await pilot.press("2", "p")
+        before = text_of(terminal)
+        assert texts("vi")("tui.paused") in before
+        known = terminal._picture.points.value
+        assert known is not None
+        terminal._picture.points.take([msgspec.structs.replace(each, value=77.0) for each in known], 100_000.0)
+        terminal._tick()
+        await pilot.pause()
+        assert text_of(terminal) == before
+        await pilot.press("p")
+        assert "77" in text_of(terminal)
 
     walk("ok", steps)
 
