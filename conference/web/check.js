@@ -135,13 +135,15 @@ export function checkScreen(screen, { name, fixed, back, join }) {
     devices.append(...selects.filter(Boolean));
   }
 
+  const named = [el("label", { for: "name" }, t("check.name")), input];
   screen.append(
     el("div", { class: "narrow" },
       el("h1", {}, t("check.title")),
+      ...(fixed ? [] : named), // first, for it is all that a person has to type
       secure() ? el("p", {}, t("check.before")) : insecure(),
       el("section", { class: "card" }, ...Object.values(rows).map((one) => one.box)),
       devices,
-      el("label", { for: "name" }, t("check.name")), input,
+      ...(fixed ? named : []),
       el("p", {}, t("check.mic_note")),
       el("div", { class: "dock" }, problem, button),
       el("button", { class: "big quiet", onclick: () => { close(); back(); } }, t("check.back")),

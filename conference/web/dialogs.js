@@ -32,7 +32,7 @@ export async function soundDialog(screen, voices, call) {
     el("label", { for: "volume" }, t("meet.volume")), volume,
     el("div", { class: "pair" }, el("button", { onclick: () => chime(localStorage.getItem("chosen.output")) }, t("check.speaker_play"))),
     el("div", { class: "pair", id: "outputs" }),
-    el("div", { class: "pair" }, el("button", { onclick: () => box.close() }, t("meet.close"))),
+    el("div", { class: "pair last" }, el("button", { onclick: () => box.close() }, t("meet.close"))),
   );
   if (!voices[0]?.setSinkId) return;
   const outputs = (await list()).filter((device) => device.kind === "audiooutput");
@@ -49,17 +49,17 @@ export function peopleList(screen, view, call) {
   const all = el("div", { class: "pair" });
   const items = el("ul", { class: "people" });
   const box = open(screen, t("meet.people_title"), all, items,
-    el("div", { class: "pair" }, el("button", { onclick: () => stop() }, t("meet.close"))));
+    el("div", { class: "pair last" }, el("button", { onclick: () => stop() }, t("meet.close"))));
   if (leads) all.append(el("button", { onclick: () => call.say({ t: "mute", member: 0 }) }, t("meet.mute_all")));
 
   const paint = () => {
     const sorted = [...view.people.values()].sort((a, b) => (a.hand || 999) - (b.hand || 999) || a.id - b.id);
-    const held = document.activeElement?.dataset.act;
+    const had = items.contains(document.activeElement) ? document.activeElement.dataset.act : "";
     items.replaceChildren(...sorted.map((person) => el("li", {},
       el("b", {}, person.id === view.you ? t("meet.you", { name: person.name }) : person.name),
       ` · ${facts(person, view).join(" · ")}`,
       leads ? actions(person, view, call) : "")));
-    if (held) items.querySelector(`[data-act="${held}"]`)?.focus(); // the list is new, who walks it by keys stays where they were
+    if (had) items.querySelector(`[data-act="${had}"]`)?.focus(); // whoever goes by keyboard stays where they were
   };
   const stop = () => {
     call.removeEventListener("told", later);
@@ -81,7 +81,7 @@ function facts(person, view) {
 }
 
 function actions(person, view, call) {
-  const does = (words, message) => el("button", { onclick: () => call.say(message), "data-act": `${message.t}-${person.id}` }, t(words));
+  const does = (words, message) => el("button", { "data-act": `${message.t}-${person.id}`, onclick: () => call.say(message) }, t(words));
   const floor = view.floor === person.id;
   const shown = view.spotlight === person.id;
   return el("div", { class: "pair" },

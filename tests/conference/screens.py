@@ -17,8 +17,11 @@ from pathlib import Path
 from tests.conference.browser import chromium
 from tests.conference.test_screens import SIZES
 
-NAMES = ("home", "waiting", "check", "meeting", "people", "sound", "leave", "lost", "removed", "end")
-WIDTH = {"phone": 240, "laptop": 480, "wall": 480, "zoom": 480}
+NAMES = (
+    *("home", "waiting", "check", "meeting", "people", "sound", "leave", "lost", "removed", "end"),
+    *("code", "denied", "busy", "shared", "sharing", "insecure"),
+)
+WIDTH = {"phone": 240, "laptop": 480, "wall": 480}
 """Pixels of one picture on its sheet."""
 STYLE = "body{margin:8px;display:flex;flex-wrap:wrap;gap:8px;background:#888;font:14px sans-serif}figure{margin:0}"
 

@@ -20,8 +20,9 @@ from tests.conference.live import Live, live
 pytestmark = [needs_chromium, pytest.mark.xdist_group("chromium")]  # one browser at a time
 
 AXE = resources.files("axe_playwright_python").joinpath("axe.min.js").read_text()
-SIZES = {"phone": (320, 640), "laptop": (1280, 720), "wall": (3840, 2160), "zoom": (640, 360)}
-"""`zoom`: the laptop at 200 %."""
+SIZES = {"phone": (320, 640), "laptop": (1280, 720), "wall": (3840, 2160)}
+CHECKED = {**SIZES, "zoomed": (640, 360)}
+"""Zoomed: the laptop at 200 %."""
 RUN_AXE = """async () => (await axe.run(document, {runOnly: ["wcag2a", "wcag2aa", "wcag21aa", "wcag22aa"]}))
   .violations.map((found) => `${found.id}: ${found.nodes.map((node) => node.html.slice(0, 120)).join(" | ")}`)"""
 SMALL_TARGETS = """() => [...document.querySelectorAll("button, a, summary, input, select")]
@@ -32,7 +33,7 @@ SMALL_TARGETS = """() => [...document.querySelectorAll("button, a, summary, inpu
 async def look(tab: Tab, name: str) -> None:
     """No accessibility fault, no sideways scrolling, no small target, at every size."""
     await tab.page.evaluate(AXE)
-    for size, (width, height) in SIZES.items():
+    for size, (width, height) in CHECKED.items():
         await tab.page.set_viewport_size({"width": width, "height": height})
         await asyncio.sleep(0.15)
         assert await tab.page.evaluate("document.documentElement.scrollWidth <= innerWidth"), (name, size)
@@ -72,6 +73,9 @@ async def walk(browser: Browser, meeting: Live, language: str) -> None:
     await tab.until("globalThis.edge?.call.state === 'open'")
     await tab.sees(1)
     await look(tab, f"meeting-{language}")
+    width, height = CHECKED["zoomed"]
+    await tab.page.set_viewport_size({"width": width, "height": height})
+    assert await tab.page.evaluate("document.querySelector('.stage').clientHeight") >= 200
     for button, dialog in (("#people-open", "people"), ("#do-sound", "sound"), ("#do-leave", "leave")):
         await tab.page.click(button)
         await tab.page.wait_for_selector("dialog[open]")
@@ -108,6 +112,111 @@ async def keyboard_works(tab: Tab) -> None:
     for wanted in ("do-camera", "do-hand"):
         await tab.page.keyboard.press("Tab")
         assert await tab.page.evaluate("document.activeElement.id") == wanted
+
+
+@pytest.mark.parametrize("language", ["vi", pytest.param("en", marks=pytest.mark.faults)])
+def test_screens_of_what_goes_otherwise_are_well_made(language: str, tmp_path: Path) -> None:
+    """A code that is asked for and wrong, devices that are refused, a shared screen, a busy box, no secure address."""
+
+    async def scenario() -> None:
+        async with (
+            live(tmp_path, language=language, open_rooms=False) as meeting,
+            chromium("--auto-accept-this-tab-capture") as browser,
+        ):
+            await coded(browser, meeting, language)
+            await refused(browser, meeting, language)
+            await shared(browser, meeting, language)
+            await insecure(browser, meeting, language)
+
+    asyncio.run(scenario())
+
+
+async def coded(browser: Browser, meeting: Live, language: str) -> None:
+    """The code is asked for; a wrong one is said to be so, with what is left."""
+    tab = await open_tab(browser, meeting)
+    await tab.page.click("#join")
+    await tab.page.fill("#code", "12345678")
+    await tab.page.keyboard.press("Enter")
+    await tab.page.wait_for_selector(".problem:has-text('4')")
+    await look(tab, f"code-{language}")
+    await tab.context.close()
+
+
+async def refused(browser: Browser, meeting: Live, language: str) -> None:
+    """Camera and microphone are refused by the browser; then the box is too busy for a newcomer."""
+    tab = await open_tab(browser, meeting, path=f"/#t={meeting.ticket()}", script=FAIL)
+    await tab.page.evaluate("failing = {camera: 'NotAllowedError', microphone: 'NotAllowedError'}")
+    await tab.page.click("#join")
+    await tab.page.locator(".row.bad").nth(1).wait_for()
+    await look(tab, f"denied-{language}")
+    await tab.page.click("#enter")
+    await tab.until("globalThis.edge?.call.state === 'open'")
+    await tab.page.evaluate("edge.call.end({reason: 'busy', retry: 30})")
+    await tab.page.wait_for_selector("#again")
+    await look(tab, f"busy-{language}")
+    await tab.context.close()
+
+
+async def shared(browser: Browser, meeting: Live, language: str) -> None:
+    """A screen is shared: on the stage of the others, with a word on the button of who shares."""
+    speaker, viewer = [await open_tab(browser, meeting, path=f"/#t={meeting.ticket('chair', n)}") for n in ("a", "b")]
+    for tab in (speaker, viewer):
+        await join(tab, "")
+    await viewer.sees(1)
+    await speaker.page.click("#do-share")
+    await viewer.sees(2)
+    await look(viewer, f"shared-{language}")
+    await look(speaker, f"sharing-{language}")
+    for tab in (speaker, viewer):
+        assert tab.faults == []
+        await tab.context.close()
+
+
+async def insecure(browser: Browser, meeting: Live, language: str) -> None:
+    """No camera without a secure address: what to do stands there."""
+    tab = await open_tab(browser, meeting, path=f"/#t={meeting.ticket()}")
+    await tab.page.evaluate("Object.defineProperty(window, 'isSecureContext', {value: false})")
+    await tab.page.click("#join")
+    await tab.page.wait_for_selector("a[href^='https']")
+    await look(tab, f"insecure-{language}")
+    await tab.context.close()
+
+
+def test_whole_way_by_keyboard(tmp_path: Path) -> None:
+    """From the first page into the meeting, to who is here and out again: Tab, Enter and Escape are enough."""
+
+    async def scenario() -> None:
+        async with live(tmp_path) as meeting, chromium() as browser:
+            tab = await open_tab(browser, meeting, path=f"/#t={meeting.ticket('chair')}")
+            await press(tab, "join")
+            await tab.page.wait_for_selector(".row.ok video")
+            await press(tab, "enter")
+            await tab.until("globalThis.edge?.call.state === 'open'")
+            await tab.until("document.querySelector('#people-open')?.checkVisibility() ?? false")
+            await press(tab, "people-open")
+            await tab.page.wait_for_selector("dialog[open] .people button")
+            await tab.page.locator("[data-act^=spotlight]").focus()
+            await tab.page.keyboard.press("Enter")
+            await tab.until("document.activeElement.dataset.act?.startsWith('spotlight') && edge.call.state === 'open'")
+            await tab.page.keyboard.press("Escape")
+            await tab.until("document.activeElement.id === 'people-open'")
+            await press(tab, "do-leave")
+            await press(tab, "leave-yes")
+            await tab.page.wait_for_selector("#again")
+            assert tab.faults == []
+
+    asyncio.run(scenario())
+
+
+async def press(tab: Tab, id: str) -> None:
+    """Go there with Tab, and press Enter."""
+    await tab.page.wait_for_selector(f"#{id}")
+    for _ in range(30):
+        if await tab.page.evaluate("document.activeElement.id") == id:
+            break
+        await tab.page.keyboard.press("Tab")
+    assert await tab.page.evaluate("document.activeElement.id") == id
+    await tab.page.keyboard.press("Enter")
 
 
 FAIL = """
