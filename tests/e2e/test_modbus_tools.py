@@ -184,7 +184,7 @@ def test_line_that_is_well(box: Agent) -> None:
         (("scan", "meters", "--bauds", "9600"), "meters is a TCP bus"),
         (("scan", "line-1", "--units", "a-b"), '--units: cannot read "a-b". Example: 1-32,40'),
         (("scan", "line-1", "--parities", "X"), '--parities: cannot read "X". Example: N,E'),
-        (("read", "line-1", "300", "3", "0"), "A unit number is 1 to 247."),
+        (("read", "line-1", "300", "3", "0"), "A unit number is 1 to 252."),
         (("read", "line-1", "1", "7", "0"), "The function is 1 (co), 2 (di), 3 (hr) or 4 (ir), not 7."),
         (("read", "line-1", "1", "3", "65535", "2"), "Addresses are 0 to 65535, and one request reads 1 to 125."),
         (("read", "meters", "1", "4", "0", "2", "--unit-of", "furlong"), "No quantity is in furlong. Known units:"),
