@@ -158,10 +158,23 @@ def examined(line: Examined, text: Text) -> str:
     asked = [each for each in line.units if each.asked]
     if not asked:
         return "\n".join(lines)
-    names = ("unit", "device", "asked", "ok", "timeout", "garbled", "exception", "short", "late", "median")
+    names: tuple[str, ...] = (
+        "unit",
+        "device",
+        "asked",
+        "ok",
+        "timeout",
+        "garbled",
+        "exception",
+        "short",
+        "late",
+        "median",
+    )
+    if any(each.echo for each in asked):
+        names += ("echo",)
     head = [text(f"modbus.line.{name}") for name in names]
-    rows = [_counts(each, text) for each in asked]
-    lines += ["", table(head, rows, right=(0, *range(2, 10)))]
+    rows = [_counts(each, text)[: len(names)] for each in asked]
+    lines += ["", table(head, rows, right=(0, *range(2, len(names))))]
     if any(each.answers_ms for each in asked):
         lines += ["", text("modbus.line.histogram"), *histogram(asked)]
     return "\n".join(lines)
@@ -175,9 +188,10 @@ def finding(told: Finding, bus: str, text: Text) -> list[str]:
 
 
 def _counts(each: UnitCounts, text: Text) -> list[str]:
-    numbers = (each.asked, each.ok, each.timeout, each.garbled, each.exception, each.short, each.late)
+    spoilt = f"{each.garbled} ({text.number(100 * each.garbled / each.asked, 0)} %)" if each.garbled else "0"
+    numbers = (each.asked, each.ok, each.timeout, spoilt, each.exception, each.short, each.late)
     median = "–" if each.median_ms is None else f"{text.number(each.median_ms, 1)} ms"
-    return [str(each.unit), each.device or "–", *map(str, numbers), median]
+    return [str(each.unit), each.device or "–", *map(str, numbers), median, str(each.echo)]
 
 
 def histogram(units: Sequence[UnitCounts]) -> list[str]:

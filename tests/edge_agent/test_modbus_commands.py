@@ -9,9 +9,13 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import make_mocked_request
 
+from drivers.line_findings import LineCounts, UnitCounts, find
+from drivers.line_test import Examined
 from drivers.settings import Bus
+from edge_agent import bench_show
 from edge_agent.__main__ import main
 from edge_agent.bench_routes import scan_wanted
+from edge_agent.text import texts
 
 CONFIG = """
 site: cl-02
@@ -89,3 +93,13 @@ def test_scan_that_the_agent_is_asked_for(query: str) -> None:
     told = Bus.model_validate({"id": "line-1", "serial": "/dev/null"})
     with pytest.raises(web.HTTPBadRequest):
         scan_wanted(make_mocked_request("GET", f"/modbus/scan?{query}"), told)
+
+
+def test_line_with_spoilt_answers_and_echo() -> None:
+    """The share of spoilt frames stands beside their number; echo has a column where there is any."""
+    units = [UnitCounts(1, "met-1", ok=30, garbled=10, echo=4), UnitCounts(2, ok=40)]
+    finding = find(LineCounts(True, 300, units))
+    told = bench_show.examined(Examined("line-1", "/dev/ttyUSB0", True, 300, units, 0, finding), texts("en"))
+    rows = [line.split() for line in told.splitlines()]
+    assert [row[-1] for row in rows if row[:1] in (["unit"], ["1"], ["2"])][:3] == ["echo", "4", "0"]
+    assert "10 (25" in told
