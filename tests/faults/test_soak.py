@@ -84,6 +84,7 @@ def test_all_faults_mixed_leave_every_generated_reading_accounted_for(
         assert wait_until(box.drained, 120, step=0.2), box.status()
         rows = box.ledger()
         assert box.stop() == 0
+    grown = growth(trial.uses[int(WARM * len(trial.uses)) :], seconds)
     found = the_sum(trial, rows)
     print(f"{seconds:.0f} s after {KILLING * seconds:.0f} s, seed {SEED}: {found}")
     print(f"faults: {', '.join(f'{name} {n}' for name, n in sorted(Counter(trial.done).items()))}")
@@ -92,7 +93,9 @@ def test_all_faults_mixed_leave_every_generated_reading_accounted_for(
     assert set(trial.done) == {*trial.faults(), "agent killed", "journal full"}
     for row in rows:
         assert row.stored == row.delivered.get("centre", 0) + row.quarantined + row.thinned, row
-    is_flat(trial.uses[int(WARM * len(trial.uses)) :], seconds)
+    assert grown["own"] < (GROWS if seconds >= LONG else WARMING)
+    assert grown["files"] <= 2
+    assert grown["threads"] <= 1
 
 
 # --- what became of the readings --------------------------------------------------------------------------------------
@@ -148,17 +151,15 @@ def nobodys(trial: Trial, ward: Ledger) -> int:
 # --- what the process used --------------------------------------------------------------------------------------------
 
 
-def is_flat(uses: list[Use], seconds: float) -> None:
-    """Memory, files and threads are at the end what they were."""
+def growth(uses: list[Use], seconds: float) -> dict[str, int]:
+    """What the process uses at the end more than at the beginning."""
     first, last = uses[: len(uses) // 3 + 1], uses[-(len(uses) // 3 + 1) :]
     grown = {name: _least(last, name) - _least(first, name) for name in Use.__struct_fields__}
     print(
         f"grown over {(1 - WARM) * seconds:.0f} s: {grown['own'] / 1e6:.2f} MB of {_least(last, 'own') / 1e6:.1f} MB,"
         f" {grown['files']} files of {_least(last, 'files')}, {grown['threads']} threads of {_least(last, 'threads')}"
     )
-    assert grown["own"] < (GROWS if seconds >= LONG else WARMING)
-    assert grown["files"] <= 2
-    assert grown["threads"] <= 1
+    return grown
 
 
 def _least(uses: list[Use], name: str) -> int:
