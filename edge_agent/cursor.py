@@ -33,6 +33,18 @@ class Cursor(msgspec.Struct):
                 merged.append((start, end))
         self.ranges = merged
 
+    def unsettle(self, after: int, upto: int) -> None:
+        """Take (after, upto] out of what is settled."""
+        settled = [(0, self.low), *self.ranges] if self.low else list(self.ranges)
+        left = [part for a, b in settled for part in ((a, min(b, after)), (max(a, upto), b)) if part[0] < part[1]]
+        self.low, self.ranges = 0, []
+        for a, b in left:
+            self.settle(a, b)
+
+    def covers(self, after: int, upto: int) -> bool:
+        """True where all of (after, upto] is settled."""
+        return upto <= self.low or any(start <= after and upto <= end for start, end in [(0, self.low), *self.ranges])
+
     def waiting(self, top: int) -> int:
         """Readings up to `top` that are not settled."""
         return max(0, top - self.low - sum(end - start for start, end in self.ranges))

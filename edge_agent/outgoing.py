@@ -114,9 +114,11 @@ class Outgoing:
         if self._journal.recovery.is_stale(rows):
             self.unsend(sink)
             return  # they were thinned meanwhile, and counted as such: what is left of them goes out again
-        state = self._journal.states[sink]
+        state, sent = self._journal.states[sink], self._sent.get(sink)
         for row in rows:
             state.cursor.settle(row.after, row.id)
+            if sent is not None:  # begun anew since the rows went out
+                sent.settle(row.after, row.id)
         state.delivered += settled.delivered
         state.excluded += settled.excluded
         state.quarantined += len(settled.held)

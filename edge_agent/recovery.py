@@ -9,10 +9,11 @@ import logging
 import sqlite3
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edge_agent.ledger import SinkState
 from edge_agent.outgoing import open_late
 from edge_agent.room import Freed
 from edge_agent.rows import Row
@@ -93,13 +94,25 @@ class Recovery:
         if freed is not None:
             apart = [old for old in self._rewritten if old.upto <= freed.after or freed.upto < old.upto]
             self._rewritten = deque([*apart, freed], maxlen=MOST_REWRITTEN)
+            if freed.upto:
+                self._only_as_before(states, freed)
             journal.moved()
         return freed is not None
+
+    def _only_as_before(self, states: Mapping[str, SinkState], freed: Freed) -> None:
+        """What stood there and was sent or settled while it was being rewritten goes out again, as it is now: a range
+        that ends within the new row would hide the rest of it."""
+        for name, state in self._journal.states.items():
+            self._journal.unsend(name)
+            if name in states and not states[name].cursor.covers(freed.after, freed.upto):
+                state.cursor.unsettle(freed.after, freed.upto)
 
     def is_stale(self, rows: Sequence[Row]) -> bool:
         """True where one of the rows was thinned after it had been taken."""
         return any(
-            freed.after < row.id <= freed.upto and row.after != freed.after for freed in self._rewritten for row in rows
+            freed.after < row.id <= freed.upto and (row.after, row.id) != (freed.after, freed.upto)
+            for freed in self._rewritten
+            for row in rows
         )
 
     # --- a damaged file -----------------------------------------------------------------------------------------------

@@ -77,7 +77,7 @@ async def resend(journal: Journal, sink: str, from_ms: int, to_ms: int) -> Resen
         for side in await journal.call(_sides, journal.store, [row[1] for row in settled]):
             _uncount(state, side)
         for after, upto, _ in settled:
-            unsettle(state.cursor, after, upto)
+            state.cursor.unsettle(after, upto)
         journal.touch(sink)
     await journal.flush()
     return Resent(sink, sum(readings for _, _, readings in settled), len(settled))
@@ -111,15 +111,6 @@ def _uncount(state: SinkState, side: Side) -> None:
             state.excluded -= tally.stored
         else:
             state.delivered -= tally.stored
-
-
-def unsettle(cursor: Cursor, after: int, upto: int) -> None:
-    """Take (after, upto] out of what is settled."""
-    settled = [(0, cursor.low), *cursor.ranges] if cursor.low else list(cursor.ranges)
-    left = [part for a, b in settled for part in ((a, min(b, after)), (max(a, upto), b)) if part[0] < part[1]]
-    cursor.low, cursor.ranges = 0, []
-    for a, b in left:
-        cursor.settle(a, b)
 
 
 # --- putting lines in -------------------------------------------------------------------------------------------------

@@ -101,7 +101,7 @@ class Machine(RuleBasedStateMachine):
         self.flying: dict[str, list[Flying]] = {name: [] for name in SINKS}
 
     def _run(self, work: Coroutine[Any, Any, T]) -> T:
-        return self.loop.run_until_complete(work)
+        return self.loop.run_until_complete(asyncio.wait_for(work, 20))
 
     # --- in ---------------------------------------------------------------------------------------------------------
 
@@ -262,6 +262,15 @@ class Machine(RuleBasedStateMachine):
         came.subtract(_by_device(markers))
         self.model.rewritten(left, came)
         return None
+
+    @precondition(lambda self: any(self._can_send(sink) for sink in SINKS))
+    @rule(sink=st.sampled_from(sorted(SINKS)), most=st.integers(1, 60), acked=st.booleans())
+    def full_meanwhile(self, sink: str, most: int, acked: bool) -> None:
+        """The same between a request and its answer."""
+        self.send(sink, most)
+        self.full()
+        if acked:
+            self.ack(sink)
 
     @rule()
     def keep_house(self) -> None:

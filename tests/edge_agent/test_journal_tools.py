@@ -28,7 +28,7 @@ from edge_agent.journal import Journal, Settled
 from edge_agent.journal_file import Checked, Exported
 from edge_agent.ledger import HOUR_MS
 from edge_agent.lines import parse
-from edge_agent.redo import Handled, Imported, Refusal, Resent, readable, unsettle
+from edge_agent.redo import Handled, Imported, Refusal, Resent, readable
 from edge_agent.rows import Held
 from edge_agent.state_folder import journal_alone
 from tests.e2e.box import Agent
@@ -258,11 +258,11 @@ def iso(moment_ms: int) -> str:
 def test_settled_stretch_is_taken_out_of_a_cursor() -> None:
     """Below the low-water mark, in a range above it, and across both."""
     cursor = Cursor(10, [(20, 30), (40, 50)])
-    unsettle(cursor, 5, 7)
+    cursor.unsettle(5, 7)
     assert (cursor.low, cursor.ranges) == (5, [(7, 10), (20, 30), (40, 50)])
-    unsettle(cursor, 25, 45)
+    cursor.unsettle(25, 45)
     assert (cursor.low, cursor.ranges) == (5, [(7, 10), (20, 25), (45, 50)])
-    unsettle(cursor, 0, 100)
+    cursor.unsettle(0, 100)
     assert (cursor.low, cursor.ranges) == (0, [])
 
 
