@@ -146,15 +146,18 @@ class Machine(RuleBasedStateMachine):
         without, before, taken = self.model.copy(), self._files(), self.thinnings
         getattr(self, what)()
         kept = _torn(before, self._files(), random.Random(number))
-        knows, whole = self._known(), self._on_disk()
+        knows, rows = self._known(), self._rows()
         self._start_anew(kept)
-        if (self._known(), self._on_disk()) != (knows, whole):
-            if self._known() == knows:  # what is settled was saved before the rest
-                without.saved = self.model.saved
-            without.at = self.model.at
+        without.at, saved = self.model.at, self.model.saved if self._known() == knows else without.saved
+        if self._rows() != rows:
             self.model, self.thinnings = without, taken
+        self.model.saved = saved  # rows are brought back from a torn commit by themselves, what was settled is not
         self.model.crashed()
         self._is_as_modelled()
+
+    def _rows(self) -> list[tuple[int, int, bytes]]:
+        store = self.journal.store
+        return [(row.after, row.id, row.body) for row in store.rows(0, store.last_id, 1 << 30, 1 << 30)]
 
     def _known(self) -> dict[str, tuple[int, list[tuple[int, int]]]]:
         return {name: (state.cursor.low, state.cursor.ranges) for name, state in self.journal.store.states().items()}

@@ -5,8 +5,8 @@ process lives through everything else for the 20 minutes in which its memory is 
 with it.
 
 The equation is in readings. What a device had answered and no one had acknowledged when the agent was killed is not
-among the generated ones; that it was read in the last moments before a kill is checked for each of them. A reading that
-fills the journal (`Trial.ballast`) is.
+among the generated ones; that it was read in the last moments before a kill is checked for each of them, and so for an
+answer on its way to an agent that was told to end. A reading that fills the journal (`Trial.ballast`) is.
 """
 
 from __future__ import annotations
@@ -111,14 +111,15 @@ def the_sum(trial: Trial, rows: list[LedgerRow]) -> Sum:
     untold = [miss for miss in accounted.missing if not within(trial.full, miss.time)]
     assert [miss for miss in untold if not (within(trial.kills, miss.time) and miss.device not in FROM_MQTT)] == []
     old = of_ballast(trial.influxdb)
-    thinned = len(accounted.missing) - len(untold) + trial.ballast - old
-    assert 0 <= sum(row.thinned for row in rows) - thinned <= nobodys(trial, ward)
+    thinned, gone = sum(row.thinned for row in rows), len(accounted.missing) - len(untold) + trial.ballast - old
+    cut = sum(within(trial.stops, miss.time) and miss.device not in FROM_MQTT for miss in accounted.missing)
+    assert -nobodys(trial, ward) <= gone - thinned <= cut
     print(
-        f"thinned: {len(accounted.missing) - len(untold)} of the ward, {trial.ballast - old} of those that filled the"
-        f" journal; unacknowledged at {len(trial.kills)} kills: {len(untold)}"
+        f"thinned: {gone - trial.ballast + old} of the ward, {trial.ballast - old} of those that filled the journal;"
+        f" unacknowledged at {len(trial.kills)} kills: {len(untold)}, at the end of a process: {gone - thinned}"
     )
     return Sum(
-        generated=accounted.generated - len(untold) + trial.ballast,
+        generated=accounted.generated - len(untold) + trial.ballast - (gone - thinned),
         delivered=found.delivered + old,
         quarantined=accounted.delivered - found.delivered,
         thinned=thinned,

@@ -53,6 +53,8 @@ class Trial:
         """When readings may have been thinned."""
         self.ballast = 0
         """Readings that filled the journal."""
+        self.stops: list[Window] = []
+        """When an answer may have come to an agent that was told to end."""
         self._clock = box.folder / "clock"
         set_clock(self._clock, 0)
         box.module = ("tests.faults.stepped", str(self._clock))
@@ -119,7 +121,9 @@ class Trial:
         began = time.time()
         self.influxdb.stop()
         time.sleep(2 * UNTOLD)  # the ward's own readings are the oldest that wait
+        stopped = time.time()
         assert self.box.stop() == 0
+        self.stops.append((int(1000 * (stopped - 1)), int(1000 * time.time())))
         self.ballast += self._fill()
         self._start()
         assert wait_until(lambda: any(row.thinned for row in self.box.ledger()), 60, step=0.5), self.box.status()
