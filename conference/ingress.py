@@ -6,7 +6,7 @@ Lost ones are asked for again here, once for all viewers; what a viewer lost is 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -23,7 +23,7 @@ _MAX_JUMP = 1000
 """A larger step of the sequence number is a new beginning."""
 _MAX_MISSING = 200
 """Packets asked for at once; past it the stream waits for a key frame instead."""
-_RETRY, _TRIES, _GIVE_UP = 0.06, 6, 0.8
+_RETRY, _TRIES, _GIVE_UP = 0.04, 8, 0.8
 """Seconds between asking for the same packet, times, and seconds after which it is too late."""
 _KEY_INTERVAL = 0.4
 """Seconds between requests for a key frame."""
@@ -63,6 +63,9 @@ class Ingress:
         self.wants_key = False
         self.ask_key: Callable[[], None] = lambda: None
         """Set by the peer: send a PLI."""
+        self.ask_again: Callable[[Sequence[int]], None] = lambda _seqs: None
+        """Set by the peer: send a NACK. What is lost is asked for at once: a frame has a quarter of a second until it
+        is seen to stand still."""
         self.counts = Counts()
         self._level_id = level_id
         self._size = CACHE_AUDIO if self.audio else CACHE_VIDEO
@@ -144,7 +147,9 @@ class Ingress:
             self.request_key(now)
             return
         for number in range(first, after):
-            self.missing[number] = (now, 0.0, 0)
+            self.missing[number] = (now, now, 1)
+        self.counts.asked += after - first
+        self.ask_again([number & 0xFFFF for number in range(first, after)])
 
     def _late(self, number: int) -> bool:
         """A packet behind the newest: True if it is new to us."""
@@ -216,6 +221,7 @@ class Ingress:
     def end(self) -> None:
         """The sender is gone: slots that remember this stream hold on to nothing else."""
         self.ask_key = lambda: None
+        self.ask_again = lambda _seqs: None
         self._cache = [None] * self._size
 
     def attach(self, slot: Slot) -> None:

@@ -29,6 +29,8 @@ _MAX_STREAMS = 12
 """Incoming streams of one client, with retransmissions; packets of further ones are not looked at."""
 _REPORTS = 12
 """Sender reports in one datagram: together below 1,200 bytes."""
+_STRESS = 2
+"""Times that a packet is asked for once more."""
 _VOICE_BITRATE = 256_000
 """Bit rate of a voice at most; Opus in a call takes 30 to 60 kbit/s."""
 
@@ -218,6 +220,7 @@ class Peer:
         level = track.section.extensions.get(rtp.AUDIO_LEVEL, 0) if track.audio else 0
         stream = Ingress(packet.ssrc, codec.name, codec.clock, level_id=level)
         stream.ask_key = lambda: self._send_rtcp(rtcp.receiver_report(()) + rtcp.picture_loss(stream.ssrc))
+        stream.ask_again = lambda seqs: self._send_rtcp(rtcp.receiver_report(()) + rtcp.nack(stream.ssrc, seqs))
         former = track.streams[layer]
         if former is not None:
             self._streams.pop(former.ssrc, None)
@@ -285,8 +288,9 @@ class Peer:
         for stream in self._streams.values():
             if stream.missing:
                 seqs = stream.overdue(now)
-                if seqs:
-                    self._send_rtcp(rtcp.receiver_report(()) + rtcp.nack(stream.ssrc, seqs))
+                if seqs:  # asked for before, in vain: a line that lost one packet may lose the next
+                    for _ in range(_STRESS):
+                        self._send_rtcp(rtcp.receiver_report(()) + rtcp.nack(stream.ssrc, seqs))
             if stream.wants_key and stream.slots and stream.live(now):
                 stream.request_key(now)
 

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 _STRETCHES = 4
 """Stretches remembered for answering losses; what was lost before them is not sent again."""
 _MAX_PAYLOAD = MAX_PLAIN - rtp.TIMED_HEADER
+_REMEMBERED = 32
+"""Packets sent again of late."""
 _RESENDS = 400
 """Packets sent again per second at most; past it losses are not answered."""
 
@@ -67,6 +69,7 @@ class Slot:
         self._srtp: Srtp | None = None
         self._path: Path | None = None
         self._credit, self._credit_at = float(_RESENDS), 0.0
+        self._again: deque[int] = deque(maxlen=_REMEMBERED)
         self._counted = (0, 0.0)
 
     def open(self, srtp: Srtp, path: Path) -> None:
@@ -162,7 +165,9 @@ class Slot:
                 self._credit -= 1
                 self.resent += 1
                 picture = rtp.vp8_picture(packet.payload) if stretch.vp8 else rtp.NO_PICTURE
-                self._send(stretch, packet, out - stretch.seq, picture, now)
+                for _ in range(1 + (out in self._again)):  # asked for twice: the first copy was lost as well
+                    self._send(stretch, packet, out - stretch.seq, picture, now)
+                self._again.append(out)
 
     def _send(self, stretch: Stretch, packet: rtp.Packet, number: int, picture: rtp.Picture, now: float) -> None:
         """Write the packet with this viewer's numbers, encrypt it in place, send it. The dearest lines of all."""

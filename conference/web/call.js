@@ -207,14 +207,16 @@ export class Call extends EventTarget {
 }
 
 // Three layers, offered whatever the camera is, since another one may be switched on later; the box picks one per viewer.
-// A camera of few lines has nothing to give to the lower ones: it sends one.
+// A camera of few lines has nothing to give to the lower ones: it sends one. No layers in time: a browser gives up the
+// frames of an upper one where a packet comes a second time, and nine of a hundred are gone on a poor line.
 function encodings(track, welcome) {
   const top = welcome.max_kbit * 1000;
   const active = !few(track);
+  const scalabilityMode = "L1T1";
   return [
-    { rid: "l", active, scaleResolutionDownBy: 4, maxBitrate: Math.round(top / 10) },
-    { rid: "m", active, scaleResolutionDownBy: 2, maxBitrate: Math.round(top / 3) },
-    { rid: "h", maxBitrate: Math.round(top * 0.6) },
+    { rid: "l", active, scalabilityMode, scaleResolutionDownBy: 4, maxBitrate: Math.round(top / 10) },
+    { rid: "m", active, scalabilityMode, scaleResolutionDownBy: 2, maxBitrate: Math.round(top / 3) },
+    { rid: "h", scalabilityMode, maxBitrate: Math.round(top * 0.6) },
   ];
 }
 

@@ -110,12 +110,15 @@ def test_switches_look_like_one_stream(turns: list[tuple[int, int]], start: int)
 
 
 def test_losses_are_asked_for_and_answered() -> None:
-    """A gap is asked for again; the late packet keeps its number; a viewer's loss is answered from the cache."""
+    """A gap is asked for at once and again; the late packet keeps its number; a viewer's loss is answered from the
+    cache, with two copies where one did not do."""
     slot, wire = opened()
     stream = source(slot)
+    asked: list[int] = []
+    stream.ask_again = asked.extend
     for number in (10, 11, 13, 14):
         stream.packet(vp8(number, key=number == 10), 1.0)
-    assert stream.overdue(1.0) == [12]
+    assert asked == [12]
     assert stream.overdue(1.01) == []
     assert stream.overdue(1.1) == [12]
     stream.repaired(vp8(12), 1.12)
@@ -126,6 +129,8 @@ def test_losses_are_asked_for_and_answered() -> None:
     slot.resend([first + 1, first + 2, first + 50, first - 5], 2.0)
     assert [packet.seq - first for packet in wire.sent[5:]] == [1, 2]
     assert wire.sent[5].payload == wire.sent[1].payload
+    slot.resend([first + 2], 2.1)
+    assert [packet.seq - first for packet in wire.sent[7:]] == [2, 2]
     assert stream.report(2.0).fraction > 0
 
 
