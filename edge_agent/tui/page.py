@@ -62,6 +62,8 @@ class Page(ScrollView, can_focus=True, inherit_bindings=False):
         self.rows: Sequence[Row] = ()
         self.cursor = -1
         """Index of the selected row, -1: none."""
+        self._wish = ""
+        """The thing to stand on, while its row has not come yet."""
 
     @property
     def selected(self) -> Row | None:
@@ -69,25 +71,26 @@ class Page(ScrollView, can_focus=True, inherit_bindings=False):
         return self.rows[self.cursor] if 0 <= self.cursor < len(self.rows) else None
 
     def show(self, rows: Sequence[Row], select: str = "") -> None:
-        """New rows; the cursor stays on its thing, or goes to `select`."""
-        held = select or (self.selected.key if self.selected else "")
-        before = self._visible()
+        """New rows; the cursor stays on its thing, or goes to `select` (as soon as that has a row)."""
+        held = select or self._wish or (self.selected.key if self.selected else "")
+        before, seen = self._visible(), self._in_sight()
         self.rows = rows
         self.cursor = found(rows, held) if held else -1
+        self._wish = "" if self.selected and belongs(self.selected.key, held) else held
         size = Size(self.size.width, len(rows))
         if size != self.virtual_size:
             self.virtual_size = size
-        if select:
+        if select or seen:
             self._follow()
         self._redraw(before)
 
     def move(self, step: int) -> None:
         """The cursor to the next thing that can be selected; past the last one the page scrolls."""
-        before = self._visible()
+        before, self._wish = self._visible(), ""
         wanted = range(self.cursor + step, len(self.rows) if step > 0 else -1, step)
         found = next((i for i in wanted if self.rows[i].key), None)
         if found is None or abs(found - self.cursor) > max(1, self.size.height) > 0 <= self.cursor:
-            self.scroll_to(y=self.scroll_offset.y + step, animate=False, force=True)
+            self._scroll(self.scroll_offset.y + step)
         if found is not None:
             self.cursor = found
             self._follow()
@@ -95,16 +98,16 @@ class Page(ScrollView, can_focus=True, inherit_bindings=False):
 
     def turn(self, pages: int) -> None:
         """Scroll by whole pages."""
-        self.scroll_to(y=self.scroll_offset.y + pages * max(1, self.size.height - 1), animate=False, force=True)
+        self._scroll(self.scroll_offset.y + pages * max(1, self.size.height - 1))
 
     def to_top(self) -> None:
         """A new place begins above."""
-        self.cursor = -1
-        self.scroll_to(y=0, animate=False, force=True)
+        self.cursor, self._wish = -1, ""
+        self._scroll(0)
 
     def to_end(self) -> None:
         """The newest line, for the log."""
-        self.scroll_to(y=max(0, len(self.rows) - self.size.height), animate=False, force=True)
+        self._scroll(max(0, len(self.rows) - self.size.height))
 
     def render_line(self, y: int) -> Strip:
         """One line of what is visible."""
@@ -132,9 +135,16 @@ class Page(ScrollView, can_focus=True, inherit_bindings=False):
         top, height = self.scroll_offset.y, max(1, self.size.height)
         first = 0 if not any(row.key for row in self.rows[: self.cursor]) else self.cursor
         if first < top:
-            self.scroll_to(y=first, animate=False, force=True)
+            self._scroll(first)
         elif self.cursor >= top + height:
-            self.scroll_to(y=self.cursor - height + 1, animate=False, force=True)
+            self._scroll(self.cursor - height + 1)
+
+    def _in_sight(self) -> bool:
+        return 0 <= self.cursor - self.scroll_offset.y < self.size.height
+
+    def _scroll(self, top: int) -> None:
+        # At once: a scroll put off until after the next picture would undo the one that follows it.
+        self.scroll_to(y=top, animate=False, force=True, immediate=True)
 
     def _visible(self) -> list[Strip]:
         return [self.render_line(y) for y in range(self.size.height)]
@@ -148,8 +158,13 @@ def found(rows: Sequence[Row], thing: str) -> int:
     keys = [row.key for row in rows]
     if thing in keys:
         return keys.index(thing)
-    fits = (lambda key: key.startswith(f"{thing}."), lambda key: thing in key.split(), bool)
+    fits = (lambda key: key.startswith(f"{thing}."), lambda key: belongs(key, thing), bool)
     return next((i for fit in fits for i, key in enumerate(keys) if fit(key)), -1)
+
+
+def belongs(key: str, thing: str) -> bool:
+    """True for the row of the thing, of a part of it, and one that names it."""
+    return key == thing or key.startswith(f"{thing}.") or thing in key.split()
 
 
 class Bar(Widget):

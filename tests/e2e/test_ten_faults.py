@@ -158,8 +158,7 @@ class Screen:
         """The rows that stand in reverse."""
         words = [*self._tmux, "capture-pane", "-p", "-e"]
         shown = subprocess.run(words, capture_output=True, text=True, check=True).stdout
-        rows = [line for line in shown.splitlines() if re.search(r"\x1b\[(?:[0-9]+;)*7[;m]", line)]
-        return " ".join(re.sub(r"\x1b\[[0-9;]*m", "", line) for line in rows)
+        return " ".join(in_reverse(shown))
 
     def press(self, key: str) -> None:
         """A key."""
@@ -168,6 +167,20 @@ class Screen:
     def close(self) -> None:
         """End its own server."""
         subprocess.run([*self._tmux, "kill-server"], check=False)
+
+
+def in_reverse(shown: str) -> list[str]:
+    """The rows of which something stands in reverse; tmux says only what changes, from line to line as well."""
+    rows, on = [], False
+    for line in shown.splitlines():
+        any_of_it = on and not line.startswith("\x1b[")
+        for codes, words in re.findall(r"((?:\x1b\[[0-9;]*m)+)([^\x1b]*)", line):
+            for code in re.findall(r"[0-9]+", codes) or ["0"]:
+                on = code == "7" or (on and code not in ("0", "27"))
+            any_of_it = any_of_it or (on and bool(words))
+        if any_of_it:
+            rows.append(re.sub(r"\x1b\[[0-9;]*m", "", line))
+    return rows
 
 
 @pytest.mark.faults

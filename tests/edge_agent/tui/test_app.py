@@ -21,7 +21,7 @@ from edge_agent.tui import start
 from edge_agent.tui.app import Terminal
 from edge_agent.tui.given import read
 from edge_agent.tui.page import Painter
-from edge_agent.tui.rows import STATE_MARKS, STATE_STYLES, Place, Row
+from edge_agent.tui.rows import STATE_MARKS, STATE_STYLES, Place, Row, Span
 from edge_agent.tui.views import modbus
 from edge_agent.tui.views.frame import Frame
 from edge_agent.tui.views.screens import header, of
@@ -110,6 +110,26 @@ def test_selected_row_is_scrolled_into_sight() -> None:
         assert "/etc/edge-agent/agent.yaml" in text_of(terminal)
 
     walk("fault", steps, (80, 18))
+
+
+def test_selected_row_that_comes_later_or_moves_down() -> None:
+    """The cursor goes to its thing as soon as that has a row, and stays in sight when rows come above it."""
+    later = [Row((Span("a"),), "first"), *[Row((Span(f"more {i}"),)) for i in range(40)], Row((Span("z"),), "wanted")]
+
+    async def steps(terminal: Terminal, pilot: Pilot[None]) -> None:
+        page = terminal._page
+        page.show(later[:1], select="wanted")
+        assert page.selected
+        assert page.selected.key == "first"
+        page.show(later)
+        assert page.cursor == len(later) - 1
+        page.show([*later[:20], *later])
+        assert "z" in text_of(terminal).splitlines()[page.size.height]
+        await pilot.press("home")
+        page.show([later[0], *later])
+        assert text_of(terminal).splitlines()[1] == "a"
+
+    walk("ok", steps)
 
 
 @pytest.mark.parametrize(("of", "words"), [("bus", "line line-1"), ("points", "plan line-1")])
