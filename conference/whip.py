@@ -25,7 +25,6 @@ BODY_TIME = 8.0
 _TYPE = "application/sdp"
 _FRAGMENT = "application/trickle-ice-sdpfrag"
 _UFRAG = re.compile(rb"^a=ice-ufrag:(\S+)", re.MULTILINE)
-_MAX_SESSIONS = 200
 STATUS = {"full": 503, "busy": 503, "no_room": 404, "closing": 503}
 """HTTP status of a refusal; all others are 403, a bad ticket 401."""
 
@@ -94,9 +93,6 @@ class Standard:
         return web.Response(status=201, text=answer, content_type=_TYPE, headers={"Location": f"/session/{id}"})
 
     def _answered(self, room: Room, member: Member, text: str, *, watch: bool) -> str:
-        if len(self._sessions) >= _MAX_SESSIONS:
-            room.leave(member)
-            raise Refused("full", retry=60)
         try:
             answer = self._meetings.connect(room, member, text, watch=watch)
         except sdp.BadOffer:
