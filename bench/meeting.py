@@ -1,4 +1,4 @@
-"""The meeting under load: packets, memory, delay, and the ramp at whose end newcomers are turned away.
+"""The meeting under load: packets, memory, delay, the ramp at whose end newcomers are turned away, and saturation.
 
     python -m bench.meeting [--quick]
 
@@ -10,48 +10,24 @@ puts Janus beside it.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import sys
-import time
-
-import aiohttp
-import msgspec
 
 from bench.command import main
-from bench.machine import ON_AGENT_CORE, cpu_seconds, pss_mb
-from bench.meeting_load import SERVER, Load, measure, ours
+from bench.machine import ON_AGENT_CORE, pss_mb
 from bench.meeting_load import Result as Run
+from bench.meeting_load import measure, ours
+from bench.meeting_ramp import Served, admitted, saturated
 from bench.table import Result
 
 PUBLISHERS, VIEWERS, WARD = 4, 20, 10
-ADMITTING = SERVER.replace('"packets_per_second": 1_000_000', '"packets_per_second": 30_000')
-"""With the admission limit that a box has by itself."""
-STEP, MOST = 4, 120
-"""Viewers who join at once on the ramp, and their most."""
-
-
-class Full(msgspec.Struct, frozen=True):
-    """The end of the ramp."""
-
-    viewers: int
-    cpu_percent: float
-    p99_ms: float
-    lost_percent: float
-    """Packets that the last step's viewers should have had and did not."""
 
 
 async def run(viewers: int, seconds: float) -> Run:
     """One load."""
     async with ours(PUBLISHERS, viewers, ON_AGENT_CORE) as (pid, load):
         found = await measure("edge", pid, load, seconds)
-        await hang_up(load)
+        await load.hang_up()
     return found
-
-
-async def hang_up(load: Load) -> None:
-    """Everybody goes."""
-    for caller in (*load.publishers, *load.viewers):
-        await caller.close()
 
 
 async def memory() -> float:
@@ -62,46 +38,8 @@ async def memory() -> float:
         await load.more(0, VIEWERS)
         await measure("edge", pid, load, 1)
         more = pss_mb(pid) - before
-        await hang_up(load)
+        await load.hang_up()
     return 1000 * more / VIEWERS
-
-
-async def ramp() -> Full:
-    """Viewers join, a few at a time under full load, until one is turned away; then the load is looked at."""
-    async with ours(PUBLISHERS, 0, ON_AGENT_CORE, ADMITTING) as (pid, load), asyncio.TaskGroup() as tasks:
-        sending = tasks.create_task(load.send(), name="load")
-        keeping = [tasks.create_task(caller.keep(), name="consent") for caller in load.publishers]
-        with contextlib.suppress(aiohttp.ClientResponseError):
-            while len(load.viewers) < MOST:
-                seated = len(load.viewers)
-                await load.more(0, STEP)
-                keeping += [tasks.create_task(caller.keep(), name="consent") for caller in load.viewers[seated:]]
-                await asyncio.sleep(1.2)  # the server counts packets by the second
-        found = await look(pid, load)
-        for task in (sending, *keeping):
-            task.cancel()
-        await hang_up(load)
-    return found
-
-
-async def look(pid: int, load: Load) -> Full:
-    """How those inside are served."""
-    await asyncio.sleep(2)
-    load.delays.clear()
-    got, sent = (sum(caller.received for caller in load.viewers), sum(caller.sent for caller in load.publishers))
-    used, began = cpu_seconds(pid), time.monotonic()
-    await asyncio.sleep(5)
-    percent = 100 * (cpu_seconds(pid) - used) / (time.monotonic() - began)
-    got = sum(caller.received for caller in load.viewers) - got
-    sent = sum(caller.sent for caller in load.publishers) - sent
-    heard = sent * (PICTURE_SHARE + VOICE_SHARE * 3 / PUBLISHERS) * len(load.viewers)
-    delays = sorted(load.delays) or [0.0]
-    p99 = 1000 * delays[int(len(delays) * 0.99)]
-    return Full(len(load.viewers), percent, p99, max(0.0, 100 * (1 - got / max(1.0, heard))))
-
-
-PICTURE_SHARE, VOICE_SHARE = 2 / 3, 1 / 3
-"""Of a publisher's packets: 100 of 150 a second are video."""
 
 
 def benchmark(quick: bool) -> list[Result]:
@@ -110,7 +48,9 @@ def benchmark(quick: bool) -> list[Result]:
     sites = [asyncio.run(run(VIEWERS, seconds)) for _ in range(turns)]
     ward = [asyncio.run(run(WARD, seconds)) for _ in range(turns)]
     kilobytes = tuple(asyncio.run(memory()) for _ in range(turns))
-    full = [asyncio.run(ramp()) for _ in range(1 if quick else 2)]
+    full = [asyncio.run(admitted()) for _ in range(1 if quick else 2)]
+    wide = [] if quick else [asyncio.run(saturated()) for _ in range(2)]
+    shares = tuple(one.packets_per_second / most.packets_per_second for one, (most, _) in zip(full, wide, strict=False))
     core = "% of a core"
     return [
         Result("meeting, 4 x 20: processor", tuple(one.cpu_percent for one in sites), core, 20),
@@ -123,6 +63,23 @@ def benchmark(quick: bool) -> list[Result]:
         Result("  processor, the next one turned away", tuple(one.cpu_percent for one in full), core, 80),
         Result("  added delay then, 99th percentile", tuple(one.p99_ms for one in full), "ms", 50),
         Result("  packets lost then", tuple(one.lost_percent for one in full), "%", 1),
+        *saturation(wide, shares),
+    ]
+
+
+def saturation(found: list[tuple[Served, Served]], shares: tuple[float, ...]) -> list[Result]:
+    """Rows of the ramp with the door open; `shares`: of its packets, those at which the door closes by itself."""
+    if not found:
+        return []
+    return [
+        Result("saturation: viewers served well", tuple(good.viewers for good, _ in found)),
+        Result("  packets", tuple(good.packets_per_second for good, _ in found), "/s"),
+        Result("  processor", tuple(good.cpu_percent for good, _ in found), "% of a core"),
+        Result("  added delay, 99th percentile", tuple(good.p99_ms for good, _ in found), "ms", 50),
+        Result("  processor, one step on", tuple(over.cpu_percent for _, over in found), "% of a core"),
+        Result("  added delay one step on, 99th percentile", tuple(over.p99_ms for _, over in found), "ms"),
+        Result("  packets lost one step on", tuple(over.lost_percent for _, over in found), "%"),
+        Result("  the door closes at, of its packets", shares, "", 0.8),
     ]
 
 

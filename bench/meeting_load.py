@@ -85,6 +85,11 @@ class Load:
         caller.on_rtp = self._received
         self.viewers.append(caller)
 
+    async def hang_up(self) -> None:
+        """Everybody goes."""
+        for caller in (*self.publishers, *self.viewers):
+            await caller.close()
+
     def _received(self, packet: rtp.Packet, now: float) -> None:
         if len(packet.payload) > 500:
             self.delays.append(now - _STAMP.unpack_from(packet.payload, len(packet.payload) - 8)[0])
@@ -183,8 +188,7 @@ async def one(kind: str, publishers: int, viewers: int, seconds: float) -> Resul
     starts = {"edge": ours, "janus": janus.tuned, "janus default": janus.default}
     async with starts[kind](publishers, viewers) as (pid, load):
         result = await measure(kind, pid, load, seconds)
-        for caller in (*load.publishers, *load.viewers):
-            await caller.close()
+        await load.hang_up()
     return result
 
 

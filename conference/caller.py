@@ -114,6 +114,10 @@ class Caller:
         loop.add_reader(sock, self._readable)
         self.check()
 
+    def stop_reading(self) -> None:
+        """From now on what comes is left to the kernel, which drops it."""
+        asyncio.get_running_loop().remove_reader(self._sock)
+
     async def close(self) -> None:
         """Hang up."""
         if self._tunnel is not None:

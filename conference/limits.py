@@ -27,7 +27,7 @@ class Limits(Block):
     clients: Annotated[int, Field(ge=1, le=500)] = 60
     """Clients of all rooms together."""
     packets_per_second: Annotated[int, Field(ge=1000)] = 30_000
-    """Outgoing packets of all rooms; above it nobody new is admitted (at 66,000 one core is full)."""
+    """Outgoing packets of all rooms; above it nobody new is admitted (docs/performance.md: what fills a core)."""
     client_kbit: Annotated[int, Field(ge=100)] = 1_500
     """What one camera may send."""
     screen_kbit: Annotated[int, Field(ge=100)] = 2_500
