@@ -337,7 +337,7 @@ class ModbusBus:
         if connection.blameless:
             unit.excuse()
             unit.quarantine.suspect()
-        self._schedule.losses.charge(connection.seconds + connection.held)
+        self._schedule.charge(unit, connection.seconds + connection.held)
         return self._costly(outcome, patience)
 
     async def _settle(self, unit: Unit, step: Step, patience: float, held_for: bool, its_own: bool) -> Outcome:

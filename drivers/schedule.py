@@ -27,7 +27,8 @@ class Schedule:
         self._alarms = [unit for unit in units if unit.device.priority == "alarm" or unit.map.apart]
         self._orderly = len({unit.device.priority for unit in units}) < 2 and not any(u.map.apart for u in units)
         self.has_alarms = bool(self._alarms)
-        self.losses = Losses(now)
+        self._losses = {in_quarantine: Losses(now) for in_quarantine in (False, True)}
+        """Apart, so that those long dead do not use up what one needs that stumbled."""
         self.wake = 0.0
         """When to look again, where it was nobody's turn."""
 
@@ -46,6 +47,10 @@ class Schedule:
             return None
         allowed = self._allowed(due, now)
         return min(allowed, key=lambda unit: _rank(unit, now), default=None)
+
+    def charge(self, unit: Unit, seconds: float) -> None:
+        """A request to the unit failed and has held the line for so long."""
+        self._losses[unit.quarantine.begun].charge(seconds)
 
     def alarm(self, now: float, busy: Unit) -> Unit | None:
         """Whose alarm points may be asked between two blocks of `busy`; nobody's where it is all alarms itself."""
@@ -66,13 +71,12 @@ class Schedule:
 
     def _allowed(self, due: list[Unit], now: float) -> list[Unit]:
         """Those due; units that failed not long ago only while what they cost is within bounds."""
-        free = self.losses.free_at(now)
+        free = {in_quarantine: losses.free_at(now) for in_quarantine, losses in self._losses.items()}
         healthy = [unit for unit in self._units if not unit.quarantine.shaky]
-        if free <= now or not healthy:
+        if not healthy:
             return due
-        steady = [unit for unit in due if not unit.quarantine.shaky]
-        self.wake = min(free, *map(self._ready, healthy))
-        return steady
+        self.wake = min(*(at for at in free.values() if at > now), *map(self._ready, healthy), now + 60.0)
+        return [unit for unit in due if not unit.quarantine.shaky or free[unit.quarantine.begun] <= now]
 
 
 def _rank(unit: Unit, now: float) -> tuple[int, float]:
