@@ -122,12 +122,8 @@ def _newest_in_influxdb(server: InfluxDB) -> float:
 @contextmanager
 def victoria_target() -> Iterator[Target]:
     """victoria-metrics, by the write protocol of InfluxDB v2; new samples cannot be read at once: no live age."""
-    with folder() as path:
-        server = VictoriaMetrics(path).start()
-        try:
-            yield Target(server.url, 2, f"{server.url}/api/v2/write?precision=ms", time.time)
-        finally:
-            server.stop()
+    with folder() as path, VictoriaMetrics(path) as server:
+        yield Target(server.url, 2, f"{server.url}/api/v2/write?precision=ms", time.time)
 
 
 # --- measuring --------------------------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from bench import ward
 from bench.command import main
 from bench.running import ROOT, Agent, folder, influxdb, readings_in
 from bench.table import Result
+from edge_agent.demo.stage import MQTT
 from edge_agent.demo_servers import Mosquitto
 
 RATE = 5000
@@ -22,17 +23,6 @@ PER_MESSAGE = 2
 """Readings."""
 WARM_UP = 1.5
 """Seconds for the subscription, and again for an even flow."""
-SUBSCRIPTION = """mqtt:
-  - id: field
-    broker: {url}
-    subscriptions:
-      - topic: traffic/+/interval
-        decoder: json
-        device: "{{1}}"
-        time: $.end
-        tags: {{lane: $.lane, dir: $.dir, class: $.class}}
-        points: {{traffic.count: $.count, traffic.speed_avg_kmh: $.speed}}
-"""
 
 
 class Run(msgspec.Struct, frozen=True):
@@ -46,20 +36,10 @@ class Run(msgspec.Struct, frozen=True):
     """MB (PSS)."""
 
 
-@contextmanager
-def mosquitto() -> Iterator[Mosquitto]:
-    with folder() as path:
-        server = Mosquitto(path).start()
-        try:
-            yield server
-        finally:
-            server.stop()
-
-
 def once(seconds: float) -> Run:
     """Publish, measure meanwhile, then make sure that every message has arrived."""
-    with folder() as path, influxdb() as server, mosquitto() as broker:
-        blocks = (SUBSCRIPTION.format(url=broker.url), ward.sinks({server.url: 1}))
+    with folder() as path, influxdb() as server, Mosquitto(path) as broker:
+        blocks = (MQTT.format(broker="field", url=broker.url), ward.sinks({server.url: 1}))
         with Agent(ward.configuration(path, blocks)) as agent:
             time.sleep(WARM_UP)
             with _publishing(broker.port, seconds + 2 * WARM_UP) as publisher:

@@ -56,13 +56,9 @@ def slaves(ward: Ward, *, busy: bool = False) -> Iterator[list[int]]:
 @contextmanager
 def influxdb() -> Iterator[InfluxDB]:
     """An InfluxDB with an empty database."""
-    with folder() as path:
-        server = InfluxDB(path).start()
-        try:
-            server.create_database(DATABASE)
-            yield server
-        finally:
-            server.stop()
+    with folder() as path, InfluxDB(path) as server:
+        server.create_database(DATABASE)
+        yield server
 
 
 def readings_in(server: InfluxDB, measurement: str = "/.*/") -> int:

@@ -24,10 +24,10 @@ from paho.mqtt.enums import CallbackAPIVersion
 from bench import end_to_end
 from bench.command import main
 from bench.machine import ON_AGENT_CORE, cpu_seconds, pss_mb
-from bench.mqtt import mosquitto
 from bench.running import folder, slaves
 from bench.table import Result
 from bench.ward import UNIT, Ward, device_name
+from edge_agent.demo_servers import Mosquitto
 
 PACKAGES = ("thingsboard-gateway==3.8.5", "pymodbus==3.9.2")
 QUESTION, ANSWER = "v1/devices/me/rpc/request/", "v1/devices/me/rpc/response/"
@@ -157,7 +157,7 @@ def running(python: Path, path: Path) -> Iterator[int]:
 
 def once(python: Path, seconds: float) -> Run:
     """Start it on fresh devices, let it settle, then measure."""
-    with folder() as path, mosquitto() as broker, slaves(LOAD) as ports:
+    with folder() as path, Mosquitto(path) as broker, slaves(LOAD) as ports:
         configure(path, broker.port, ports)
         server = Server(broker.port)
         with running(python, path) as pid:

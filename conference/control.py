@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -17,12 +16,10 @@ from pathlib import Path
 import msgspec
 from aiohttp import web
 
-from conference import figures
+from conference import figures, unix_socket
 from conference.guard import Gate
 from conference.meetings import Meetings
 
-MODE = 0o660
-"""Owner and group of the service."""
 ANSWERED = 0.2
 """Seconds in which the answer to a restart reaches the one who asked."""
 
@@ -64,22 +61,5 @@ async def serve(path: Path | None, answers: Figures) -> AsyncIterator[None]:
     app.add_routes([web.get("/status", answers.status), web.get("/metrics", answers.metrics)])
     app.add_routes([web.post("/restart", _restart)])
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5)
-    listening = _listen(path)
-    await runner.setup()
-    await web.SockSite(runner, listening).start()
-    try:
+    async with unix_socket.served(runner, path):
         yield
-    finally:
-        await runner.cleanup()
-        path.unlink(missing_ok=True)  # noqa: ASYNC240  # at the very end, when nothing else waits
-
-
-def _listen(path: Path) -> socket.socket:
-    """The socket with its mode set before anyone can connect; one left behind is replaced, for the port is ours."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.unlink(missing_ok=True)
-    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    listening.bind(str(path))
-    path.chmod(MODE)
-    listening.listen(16)
-    return listening

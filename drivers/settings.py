@@ -287,10 +287,9 @@ class Subscription(Part):
 BROKER_PORTS = {"mqtt": 1883, "mqtts": 8883}
 
 
-class Broker(Part):
-    """One connection to an MQTT broker."""
+class BrokerAccess(Part):
+    """Where a broker is and how it lets us in: one that is read from, or one that takes readings."""
 
-    id: Id
     broker: Annotated[
         str, AfterValidator(lambda value: address(value, BROKER_PORTS).geturl()), Field(examples=["mqtt://unnamed-"])
     ]
@@ -301,13 +300,9 @@ class Broker(Part):
     ca: File | None = None
     cert: File | None = None
     key: File | None = None
-    session_expiry: Annotated[float, seconds("0s", "365d")] = 7 * DAY
-    receive_maximum: Annotated[int, Field(ge=1, le=65535)] = 2000
-    keepalive: Annotated[float, seconds("5s", "1h")] = 30.0
-    subscriptions: tuple[Subscription, ...] = ()
 
     @model_validator(mode="after")
-    def _together(self) -> Broker:
+    def _together(self) -> BrokerAccess:
         if (self.cert is None) != (self.key is None):
             raise fault("cert_and_key", ("cert", "key"))
         if not self.tls and (self.ca or self.cert):
@@ -328,6 +323,16 @@ class Broker(Part):
     def port(self) -> int:
         """The broker's port."""
         return urlsplit(self.broker).port or BROKER_PORTS["mqtts" if self.tls else "mqtt"]
+
+
+class Broker(BrokerAccess):
+    """One connection to an MQTT broker."""
+
+    id: Id
+    session_expiry: Annotated[float, seconds("0s", "365d")] = 7 * DAY
+    receive_maximum: Annotated[int, Field(ge=1, le=65535)] = 2000
+    keepalive: Annotated[float, seconds("5s", "1h")] = 30.0
+    subscriptions: tuple[Subscription, ...] = ()
 
 
 # --- the box ----------------------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -86,20 +87,26 @@ def _run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _client(name: str) -> Command:
-    def command(arguments: argparse.Namespace) -> int:
-        from edge_agent import commands
+def _later(module: str, name: str = "main") -> Command:
+    """A command whose module is imported only when it runs."""
 
-        chosen: Command = getattr(commands, name)
+    def command(arguments: argparse.Namespace) -> int:
+        chosen: Command = getattr(import_module(module), name)
         return chosen(arguments)
 
     return command
 
 
-def _net(arguments: argparse.Namespace) -> int:
-    from edge_agent import net
+def _client(name: str) -> Command:
+    return _later("edge_agent.commands", name)
 
-    return net.main(arguments)
+
+def _look(name: str) -> Command:
+    return _later("edge_agent.look", name)
+
+
+def _ticket(name: str) -> Command:
+    return _later("edge_agent.ticket", name)
 
 
 def _tui(arguments: argparse.Namespace) -> int:
@@ -115,44 +122,6 @@ def _tui(arguments: argparse.Namespace) -> int:
     return start.main(arguments)
 
 
-def _meet(arguments: argparse.Namespace) -> int:
-    from edge_agent import meet
-
-    return meet.main(arguments)
-
-
-def _ticket(name: str) -> Command:
-    def command(arguments: argparse.Namespace) -> int:
-        from edge_agent import ticket
-
-        chosen: Command = getattr(ticket, name)
-        return chosen(arguments)
-
-    return command
-
-
-def _look(name: str) -> Command:
-    def command(arguments: argparse.Namespace) -> int:
-        from edge_agent import look
-
-        chosen: Command = getattr(look, name)
-        return chosen(arguments)
-
-    return command
-
-
-def _sim_ward(arguments: argparse.Namespace) -> int:
-    from drivers.sim import ward
-
-    return ward.main(arguments)
-
-
-def _demo(arguments: argparse.Namespace) -> int:
-    from edge_agent import demo
-
-    return demo.main(arguments)
-
-
 # --- the parser -------------------------------------------------------------------------------------------------------
 
 
@@ -162,7 +131,7 @@ def _parser(text: Text, words: Sequence[str]) -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(metavar=text("help.command"), required=True)
     _on_config(_add(commands, "run", text), text, _run)
-    _on_config(_add(commands, "meet", text), text, _meet)
+    _on_config(_add(commands, "meet", text), text, _later("edge_agent.meet"))
     _on_config(_add(commands, "check", text), text, _client("check"))
     _asks(_add(commands, "status", text), text, _client("status"))
     _asks(_add(commands, "points", text), text, _client("points"))
@@ -173,7 +142,7 @@ def _parser(text: Text, words: Sequence[str]) -> argparse.ArgumentParser:
     _journals(journal, text, words)
     counts = _asks(_add(commands, "ledger", text), text, _client("ledger"))
     counts.add_argument("--since", default="24h", metavar="T", help=text("help.since"))
-    ladder = _asks(_add(commands, "net", text), text, _net)
+    ladder = _asks(_add(commands, "net", text), text, _later("edge_agent.net"))
     ladder.add_argument("--create", action="store_true", help=text("help.net.create"))
     ladder.add_argument("--yes", action="store_true", help=text("help.net.yes"))
     _tools(_add(commands, "modbus", text), text, words)
@@ -288,7 +257,7 @@ def _simulates(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
         from drivers.sim import ward
 
         ward.add_arguments(parser)
-    parser.set_defaults(command=_sim_ward)
+    parser.set_defaults(command=_later("drivers.sim.ward"))
 
 
 def _demonstrates(parser: argparse.ArgumentParser, text: Text) -> None:
@@ -296,7 +265,7 @@ def _demonstrates(parser: argparse.ArgumentParser, text: Text) -> None:
     parser.add_argument("--meeting", action="store_true", help=text("help.demo.meeting"))
     parser.add_argument("--keep", action="store_true", help=text("help.demo.keep"))
     parser.add_argument("--language", choices=LANGUAGES, default=text.language, help=text("help.demo.language"))
-    parser.set_defaults(command=_demo)
+    parser.set_defaults(command=_later("edge_agent.demo"))
 
 
 if __name__ == "__main__":

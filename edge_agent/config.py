@@ -17,9 +17,9 @@ from pydantic import AfterValidator, Field, PrivateAttr, model_validator
 from drivers import marked
 from drivers.marked import Problem, Problems, Secret, fault
 from drivers.settings import (
-    BROKER_PORTS,
     Box,
     Broker,
+    BrokerAccess,
     Bus,
     File,
     Id,
@@ -76,18 +76,11 @@ class Influx(Part):
         return self
 
 
-class MqttUplink(Part):
+class MqttUplink(BrokerAccess):
     """Another system that receives readings over MQTT."""
 
-    broker: Annotated[str, AfterValidator(lambda value: address(value, BROKER_PORTS).geturl())]
     format: Literal["sparkplug", "json"]
     group: str | None = None
-    client_id: str | None = None
-    username: str | None = None
-    password: Secret | None = None
-    ca: File | None = None
-    cert: File | None = None
-    key: File | None = None
 
 
 def _measurements(names: tuple[str, ...]) -> tuple[str, ...]:

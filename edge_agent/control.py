@@ -6,15 +6,14 @@ Whoever may open the socket (the service's group) may ask (GET). Changing someth
 from __future__ import annotations
 
 import logging
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 from aiohttp import web
 
+from conference import unix_socket
 from edge_agent import (
     bench_routes,
     diagnosis,
@@ -37,8 +36,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("edge.control")
 
-MODE = 0o660
-"""Owner and group of the service."""
 MOST_BODY = 512 << 10
 """Bytes of a question; a configuration has 256 KiB at most."""
 
@@ -46,27 +43,9 @@ MOST_BODY = 512 << 10
 @asynccontextmanager
 async def serve(app: App) -> AsyncIterator[None]:
     """Answer questions while the block runs. Raises OSError where the socket cannot be made."""
-    path = app.config.control
-    listening = _listen(path)
     runner = web.AppRunner(_application(app), access_log=None, shutdown_timeout=1.0, handler_cancellation=True)
-    await runner.setup()
-    await web.SockSite(runner, listening).start()
-    try:
+    async with unix_socket.served(runner, app.config.control):
         yield
-    finally:
-        await runner.cleanup()
-        path.unlink(missing_ok=True)
-
-
-def _listen(path: Path) -> socket.socket:
-    """The socket with its mode set before anyone can connect; one left behind is replaced, for the lock is ours."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.unlink(missing_ok=True)
-    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    listening.bind(str(path))
-    path.chmod(MODE)
-    listening.listen(16)
-    return listening
 
 
 def _application(app: App) -> web.Application:

@@ -21,7 +21,7 @@ from edge_agent.config import Config
 from edge_agent.history import Sample
 from edge_agent.logbook import LogLine
 from edge_agent.point_now import PointDetail, Wire
-from edge_agent.show import origin, painted, quality_words, service_state, shown, unit
+from edge_agent.show import encodable, origin, painted, quality_words, service_state, shown, unit
 from edge_agent.text import Text
 
 BARS, PLAIN_BARS = "▁▂▃▄▅▆▇█", "_.-=+*#@"
@@ -105,7 +105,7 @@ def spark(line: Sequence[float | None]) -> str:
     """A line of numbers as bars; a blank where there is none."""
     known = [value for value in line if value is not None]
     low, span = min(known), (max(known) - min(known)) or 1.0
-    bars = BARS if _can_show(BARS) else PLAIN_BARS
+    bars = BARS if encodable(BARS) else PLAIN_BARS
     return "".join(" " if v is None else bars[min(7, int(8 * (v - low) / span))] for v in line)
 
 
@@ -263,11 +263,3 @@ def _clock(moment: float, zone: ZoneInfo) -> str:
 
 def _number(value: float | None, text: Text) -> str:
     return "–" if value is None else text.number(value)
-
-
-def _can_show(letters: str) -> bool:
-    try:
-        letters.encode(sys.stdout.encoding or "ascii")
-    except UnicodeEncodeError:
-        return False
-    return True

@@ -19,7 +19,7 @@ from urllib.parse import quote, urlsplit
 import msgspec
 
 from drivers.marked import Problems, Secret, SecretMissing
-from drivers.settings import Broker
+from drivers.settings import Broker, BrokerAccess
 from edge_agent import config as configuration
 from edge_agent.client import Failed, NotAllowed, NotRunning, Refused, follow
 from edge_agent.commands import Wrong, wrong
@@ -218,15 +218,7 @@ def _influx_target(id_: str, influx: Influx, rungs: DatabaseRungs) -> Target:
 
 def _as_broker(id_: str, uplink: MqttUplink) -> Broker:
     """An uplink's broker is reached as any other."""
-    return Broker.model_construct(
-        id=id_,
-        broker=uplink.broker,
-        username=uplink.username,
-        password=uplink.password,
-        ca=uplink.ca,
-        cert=uplink.cert,
-        key=uplink.key,
-    )
+    return Broker.model_construct(id=id_, **{name: getattr(uplink, name) for name in BrokerAccess.model_fields})
 
 
 # --- asking and telling -----------------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ import asyncio
 import itertools
 from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 import uvloop
@@ -16,6 +16,8 @@ from edge_agent.demo_servers import InfluxDB, MissingServer, Mosquitto, Server, 
 _number = itertools.count(1)
 
 Run = Callable[[Coroutine[Any, Any, None]], None]
+"""The fixture `run`."""
+S = TypeVar("S", bound=Server)
 
 
 @pytest.fixture(params=["asyncio", "uvloop"])
@@ -24,29 +26,25 @@ def run(request: pytest.FixtureRequest) -> Run:
     return uvloop.run if request.param == "uvloop" else asyncio.run
 
 
-def _started(server: Server) -> Server:
+def _running(server: S) -> Iterator[S]:
     try:
-        return server.start()
+        server.start()
     except MissingServer as missing:
         pytest.skip(str(missing))
+    with server:
+        yield server
 
 
 @pytest.fixture
 def mosquitto(tmp_path: Path) -> Iterator[Mosquitto]:
     """A broker of this test alone, with the settings of config/mosquitto/edge.conf, open to this machine."""
-    server = Mosquitto(tmp_path)
-    _started(server)
-    yield server
-    server.stop()
+    yield from _running(Mosquitto(tmp_path))
 
 
 @pytest.fixture(scope="session")
 def shared_influxdb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[InfluxDB]:
     """One InfluxDB for all tests that do not stop it."""
-    server = InfluxDB(tmp_path_factory.mktemp("influxdb"))
-    _started(server)
-    yield server
-    server.stop()
+    yield from _running(InfluxDB(tmp_path_factory.mktemp("influxdb")))
 
 
 @pytest.fixture
@@ -61,16 +59,10 @@ def database(shared_influxdb: InfluxDB) -> Iterator[str]:
 @pytest.fixture
 def influxdb(tmp_path: Path) -> Iterator[InfluxDB]:
     """An InfluxDB of this test alone, to be stopped and killed."""
-    server = InfluxDB(tmp_path)
-    _started(server)
-    yield server
-    server.stop()
+    yield from _running(InfluxDB(tmp_path))
 
 
 @pytest.fixture
 def victoria_metrics(tmp_path: Path) -> Iterator[VictoriaMetrics]:
     """A victoria-metrics of this test alone: it has no databases to keep tests apart."""
-    server = VictoriaMetrics(tmp_path)
-    _started(server)
-    yield server
-    server.stop()
+    yield from _running(VictoriaMetrics(tmp_path))

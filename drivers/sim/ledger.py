@@ -35,22 +35,32 @@ class Header(msgspec.Struct, frozen=True, tag_field="kind", tag="ward"):
     """By device."""
 
 
-class Answer(msgspec.Struct, frozen=True, tag_field="kind", tag="modbus"):
-    """One answer of a Modbus slave. Answers to one reader that do not overlap share a sample and its number."""
+class _Given(msgspec.Struct, frozen=True, tag_field="kind"):
+    """What a device gave out, over Modbus or MQTT."""
 
     n: int
     """Number of the device's sample, from 1."""
     device: str
     time: int
-    """Milliseconds since 1970 UTC when it was sent."""
+    """Milliseconds since 1970 UTC: when an answer was sent; a message's stamp, strictly rising within the device."""
     values: Values = {}
     """Exactly what a perfect reader decodes."""
     tags: Mapping[str, str] = {}
     repeat: bool = False
-    """The same request again before a new sample was due: the same sample was served again."""
+    """The same again: a request before a new sample was due, a message that was sent more than once."""
     late: bool = False
-    """Sent after the reader's stated time-out."""
+    """An answer after the reader's stated time-out; a message held back before it was published, its stamp is old."""
     fault: str = ""
+
+    @property
+    def allowed(self) -> bool:
+        """True where a reader may deliver it."""
+        return self.fault not in SPOILING
+
+
+class Answer(_Given, frozen=True, tag="modbus"):
+    """One answer of a Modbus slave. Answers to one reader that do not overlap share a sample and its number."""
+
     fc: int = 0
     start: int = 0
     count: int = 0
@@ -61,12 +71,7 @@ class Answer(msgspec.Struct, frozen=True, tag_field="kind", tag="modbus"):
     @property
     def required(self) -> bool:
         """True where a reader has to deliver it."""
-        return not (self.late or self.repeat or self.doubted or self.fault in SPOILING)
-
-    @property
-    def allowed(self) -> bool:
-        """True where a reader may deliver it."""
-        return self.fault not in SPOILING
+        return self.allowed and not (self.late or self.repeat or self.doubted)
 
     @property
     def copies(self) -> int:
@@ -74,20 +79,9 @@ class Answer(msgspec.Struct, frozen=True, tag_field="kind", tag="modbus"):
         return 1
 
 
-class Message(msgspec.Struct, frozen=True, tag_field="kind", tag="mqtt"):
+class Message(_Given, frozen=True, tag="mqtt"):
     """One message of an MQTT device; written when the broker acknowledged it, or at the end if it never did."""
 
-    n: int
-    device: str
-    time: int
-    """Milliseconds since 1970 UTC: the stamp in the message, strictly rising within the device."""
-    values: Values = {}
-    tags: Mapping[str, str] = {}
-    repeat: bool = False
-    """Sent more than once, with the same content."""
-    late: bool = False
-    """Held back before it was published: its stamp is old."""
-    fault: str = ""
     published: int = 0
     """When it was first sent, milliseconds since 1970 UTC."""
     acked: int | None = None
@@ -101,11 +95,6 @@ class Message(msgspec.Struct, frozen=True, tag_field="kind", tag="mqtt"):
     def required(self) -> bool:
         """True where a reader has to deliver it: the broker took it for somebody."""
         return self.acked is not None and self.heard and self.allowed
-
-    @property
-    def allowed(self) -> bool:
-        """True where a reader may deliver it."""
-        return self.fault not in SPOILING
 
 
 Entry = Answer | Message

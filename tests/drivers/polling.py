@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,6 @@ from drivers.reading import Reason
 from drivers.settings import Bus, Device
 from tests.drivers.liar import Slave
 
-Run = Callable[[Coroutine[Any, Any, None]], None]
-"""The fixture `run`."""
 PATIENCE = 0.1
 """Time-out of the buses here, in seconds."""
 

@@ -7,9 +7,10 @@ import struct
 import pytest
 
 from drivers.frames import crc
+from tests.conftest import Run
 from tests.drivers import liar
 from tests.drivers.liar import Ask, Chunks, Slave
-from tests.drivers.polling import Run, bus, polled, take
+from tests.drivers.polling import bus, polled, take
 
 
 def only_echo(slave: Slave, ask: Ask) -> Chunks:

@@ -12,9 +12,10 @@ from drivers.planner import plan, serial_line
 from drivers.profile import Profile
 from drivers.reading import Reason
 from drivers.settings import Bus, Device
+from tests.conftest import Run
 from tests.drivers import liar
 from tests.drivers.liar import Slave
-from tests.drivers.polling import Run, bus, device, polled, profile, right, row, take, until
+from tests.drivers.polling import bus, device, polled, profile, right, row, take, until
 
 LEVEL = "water.level_m"
 

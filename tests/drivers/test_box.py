@@ -14,7 +14,8 @@ from drivers.box import BoxHealth
 from drivers.driver import Batch
 from drivers.reading import Readings, Reason
 from drivers.settings import Box
-from tests.drivers.polling import Run, take
+from tests.conftest import Run
+from tests.drivers.polling import take
 
 
 def health(folder: Path, every: float = 0.02) -> BoxHealth:

@@ -11,9 +11,10 @@ from drivers.planner import cost, plan, serial_line
 from drivers.profile import library, read_profile
 from drivers.register import Register
 from drivers.settings import Bus
+from tests.conftest import Run
 from tests.drivers import liar
 from tests.drivers.liar import Slave
-from tests.drivers.polling import Run, bus, device, polled, until
+from tests.drivers.polling import bus, device, polled, until
 
 STATION = read_profile(library()["renke-01f4-station"])
 

@@ -20,8 +20,9 @@ from drivers.modbus import ModbusBus
 from drivers.peek import look
 from drivers.profile import Profile
 from drivers.settings import Bus
+from tests.conftest import Run
 from tests.drivers.liar import Ask, Chunks, Lie, Slave, after, bad_check_sum, exception, honest, silence
-from tests.drivers.polling import WEATHER, Run, bus, device, profile, row
+from tests.drivers.polling import WEATHER, bus, device, profile, row
 
 KNOWN = 7
 """The unit that answers beside unit 1."""

@@ -7,9 +7,10 @@ import time
 import pytest
 
 from drivers import identity
+from tests.conftest import Run
 from tests.drivers import liar
 from tests.drivers.liar import Ask, Chunks, Lie, Slave
-from tests.drivers.polling import Run, bus, device, polled, profile, right, row, take, until, values, was_read
+from tests.drivers.polling import bus, device, polled, profile, right, row, take, until, values, was_read
 
 TOLD = profile(
     row("t", 0, "weather.temp_c"),

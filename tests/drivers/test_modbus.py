@@ -12,11 +12,11 @@ from pymodbus.server import ModbusTcpServer
 from pymodbus.simulator import DataType, SimData, SimDevice
 
 from drivers.reading import Reason
+from tests.conftest import Run
 from tests.drivers import liar
 from tests.drivers.liar import Slave
 from tests.drivers.polling import (
     FAR_APART,
-    Run,
     bus,
     device,
     expected,

@@ -13,11 +13,11 @@ import pytest
 
 from drivers.driver import Batch
 from drivers.reading import NOT_READ, Reason
+from tests.conftest import Run
 from tests.drivers import liar
 from tests.drivers.liar import Slave
 from tests.drivers.polling import (
     FAR_APART,
-    Run,
     bus,
     device,
     expected,

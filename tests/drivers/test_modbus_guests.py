@@ -14,9 +14,10 @@ from drivers.driver import Batch
 from drivers.frames import Outcome, Request, WriteRequest
 from drivers.guests import SAVED, SHARE, BusAway, Frame, Guest, Guests
 from drivers.modbus import ModbusBus
+from tests.conftest import Run
 from tests.drivers import liar
 from tests.drivers.liar import Slave
-from tests.drivers.polling import FAR_APART, WEATHER, Run, bus, device, polled, right, take, until, values, was_read
+from tests.drivers.polling import FAR_APART, WEATHER, bus, device, polled, right, take, until, values, was_read
 
 
 @asynccontextmanager

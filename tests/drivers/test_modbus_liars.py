@@ -17,13 +17,13 @@ from drivers import line_test, silence
 from drivers.driver import Batch
 from drivers.reading import NOT_READ, Reason
 from drivers.settings import Bus
+from tests.conftest import Run
 from tests.drivers import liar
 from tests.drivers.liar import Slave
 from tests.drivers.polling import (
     FAR_APART,
     PATIENCE,
     WEATHER,
-    Run,
     bus,
     device,
     polled,

@@ -13,11 +13,11 @@ from drivers.driver import Batch
 from drivers.planner import Line
 from drivers.reading import Reason
 from drivers.turnaround import FEW, KEPT, LEAST, LOOK, Turnaround
+from tests.conftest import Run
 from tests.drivers import liar
 from tests.drivers.liar import Slave
 from tests.drivers.polling import (
     FAR_APART,
-    Run,
     bus,
     device,
     expected,

@@ -20,9 +20,10 @@ from drivers import scan, turnaround
 from drivers.driver import Batch
 from drivers.settings import Bus
 from drivers.turnaround import FEW
+from tests.conftest import Run
 from tests.drivers import liar
 from tests.drivers.liar import Ask, Chunks, Slave
-from tests.drivers.polling import FAR_APART, Run, bus, device, polled, right, take, values, was_read
+from tests.drivers.polling import FAR_APART, bus, device, polled, right, take, values, was_read
 from tests.drivers.test_modbus_liars import RTU_LIES, TCP_LIES, rtu_lies
 
 BAUD, TURNAROUND = 115_200, 0.005

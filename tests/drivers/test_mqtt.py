@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -26,9 +26,9 @@ from drivers.reading import Readings, Reason
 from drivers.settings import Broker, Subscription
 from edge_agent.demo_servers import Mosquitto, free_port
 from edge_agent.text import LANGUAGES, texts
+from tests.conftest import Run
 from tests.drivers.test_decoders import MALFORMED
 
-Run = Callable[[Coroutine[Any, Any, None]], None]
 COUNTER = {
     "topic": "s/+",
     "decoder": "json",

@@ -12,9 +12,10 @@ from drivers.peek import look
 from drivers.planner import plan, tcp_line
 from drivers.profile import library, read_profile
 from drivers.recognise import blocks_of
+from tests.conftest import Run
 from tests.drivers import liar
 from tests.drivers.liar import Ask, Chunks, Slave
-from tests.drivers.polling import Run, bus, device, polled, profile, right, row, take, until, values, was_read
+from tests.drivers.polling import bus, device, polled, profile, right, row, take, until, values, was_read
 from tests.drivers.test_bus_tools import consume
 
 RAIN = profile(

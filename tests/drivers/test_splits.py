@@ -13,9 +13,10 @@ from drivers.reading import Reason
 from drivers.settings import Bus
 from edge_agent.modbus_show import plan
 from edge_agent.text import texts
+from tests.conftest import Run
 from tests.drivers import liar
 from tests.drivers.liar import Ask, Chunks, Slave
-from tests.drivers.polling import Run, bus, polled, profile, reasons, right, row, take, until, values, was_read
+from tests.drivers.polling import bus, polled, profile, reasons, right, row, take, until, values, was_read
 
 HOLEY = profile(row("t", 0, "weather.temp_c"), row("h", 1, "weather.rh_pct"), row("p", 7, "weather.pressure_hpa"))
 

@@ -14,8 +14,9 @@ from drivers import writing
 from drivers.profile_form import Setting
 from drivers.scan import Progress
 from drivers.writing import NotWritten, Writer, Written, raw_of, role, setting_of, value_of
+from tests.conftest import Run
 from tests.drivers.liar import Ask, Chunks, Slave, exception, honest, wrong_unit
-from tests.drivers.polling import Run, bus, device
+from tests.drivers.polling import bus, device
 from tests.drivers.test_bus_tools import running
 
 

@@ -262,6 +262,10 @@ def test_all_faults_at_once(tmp_path: Path) -> None:
         ("site: a\nmqtt: [{id: b, broker: mqtt://x}, {id: c, broker: mqtt://x}]\n", (2, 35, "mqtt[1]", "client_twice")),
         ("site: a\nsinks: [{id: s}]\n", (2, 9, "sinks[0]", "influxdb_or_mqtt")),
         (
+            "site: a\nsinks: [{id: s, mqtt: {format: json, broker: mqtts://x, cert: y}}]\n",
+            (2, 23, "sinks[0].mqtt", "cert_and_key"),
+        ),
+        (
             "site: a\nsinks: [{id: s, influxdb: {url: http://x, version: 2}}]\n",
             (2, 27, "sinks[0].influxdb", "influx_needs"),
         ),
