@@ -2,6 +2,7 @@
 
 Two nets: the values that this configuration's secrets have, also as they are written in URLs and sign-in headers; and
 the forms that secrets have whoever wrote them (keys, tokens, passwords in URLs, sign-in tickets, meeting codes).
+A text keeps its number of lines, so that a difference of two texts can be shown without what they hide.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import base64
 import json
 import re
 from collections.abc import Iterable, Iterator
+from functools import partial
 from typing import Any
 from urllib.parse import quote, quote_plus
 
@@ -47,6 +49,12 @@ FORMS = (
         rf"\1{HIDDEN}",
     ),
 )
+KEYED = re.compile(
+    r"(?i)([ \t]*(?:- +)*)"
+    r"[\"']?[\w-]*(?:password|passwd|passphrase|secret|token|ticket|api_?key|pin|username)\b[\"']?\s*:"
+    r"(?:[ \t]+|$)(?!!secret\b|[\"'{\[•]|person-)(.*)"
+)
+"""A line of YAML whose value is unquoted: it may hold spaces and go on below (`|`, `>`, or plainly)."""
 
 
 class Redactor:
@@ -63,9 +71,10 @@ class Redactor:
     def __call__(self, text: str) -> str:
         """The text without them."""
         for value in self._known:
-            text = text.replace(value, HIDDEN)
+            text = text.replace(value, HIDDEN + "\n" * value.count("\n"))
+        text = _without_blocks(text)
         for pattern, instead in FORMS:
-            text = pattern.sub(instead, text)
+            text = pattern.sub(partial(_as_long, instead), text)
         for name in sorted(self._people, key=len, reverse=True):  # An is part of Nguyễn Văn An
             text = re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", self._people[name], text)
         return text
@@ -97,6 +106,27 @@ def secrets_of(part: Any) -> Iterator[Secret]:
     elif isinstance(part, tuple | list):
         for value in part:
             yield from secrets_of(value)
+
+
+def _without_blocks(text: str) -> str:
+    """Values of YAML that go on over the lines below their key, as far as those are indented deeper."""
+    lines, depth = text.splitlines(keepends=True), -1
+    for i, line in enumerate(lines):
+        words = line.strip()
+        if depth >= 0 and words and len(line) - len(line.lstrip()) <= depth:
+            depth = -1
+        if depth >= 0 and words:
+            lines[i] = line.replace(words, HIDDEN)
+        elif found := KEYED.match(line.rstrip("\r\n")):
+            depth = len(found[1])
+            lines[i] = line.replace(found[2], HIDDEN) if found[2].strip() else line
+    return "".join(lines)
+
+
+def _as_long(instead: str, found: re.Match[str]) -> str:
+    """What stands instead, with the line breaks of what it hides."""
+    new = found.expand(instead)
+    return new + "\n" * (found[0].count("\n") - new.count("\n"))
 
 
 def _forms(secret: Secret) -> Iterator[str]:

@@ -144,7 +144,7 @@ class Trial:
     def _shown(self, text: str) -> str:
         """What a candidate changes, without the passwords that somebody wrote into it."""
         running = self._running()
-        return Redactor(running)(diff(_text(running.file) or "", text, running.file.name))
+        return diff(_text(running.file) or "", text, running.file.name, Redactor(running))
 
     async def apply(self, by: str, seconds: float = CONFIRM_S) -> None:
         """Run the candidate until it is confirmed, or the old one again."""
@@ -261,10 +261,18 @@ class Trial:
             return None
 
 
-def diff(before: str, after: str, name: str) -> str:
-    """What changes, line by line."""
-    lines = difflib.unified_diff(before.splitlines(), after.splitlines(), name, f"{name} (new)", lineterm="")
-    return "\n".join(lines)
+def diff(before: str, after: str, name: str, hide: Callable[[str], str]) -> str:
+    """What changes, line by line, as `hide` shows it: the whole text, for a piece of it may not tell a secret."""
+    old, new = before.splitlines(), after.splitlines()
+    shown, lines = (hide(before).splitlines(), hide(after).splitlines()), [f"--- {name}", f"+++ {name} (new)"]
+    for group in difflib.SequenceMatcher(None, old, new).get_grouped_opcodes():
+        (_, top, _, first, _), (_, _, bottom, _, last) = group[0], group[-1]
+        lines.append(f"@@ -{top + 1},{bottom - top} +{first + 1},{last - first} @@")
+        for kind, a, b, c, d in group:
+            lines += [f" {line}" for line in shown[0][a:b] if kind == "equal"]
+            lines += [f"-{line}" for line in shown[0][a:b] if kind != "equal"]
+            lines += [f"+{line}" for line in shown[1][c:d] if kind != "equal"]
+    return "\n".join(lines) if len(lines) > 2 else ""
 
 
 def _unwritable(folder: Path) -> str:

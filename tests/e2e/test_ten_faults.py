@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 import socket
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -20,6 +17,7 @@ from edge_agent.demo_servers import free_port, wait_until
 from edge_agent.findings import Finding, Findings
 from edge_agent.text import texts
 from tests.e2e.box import Agent
+from tests.e2e.tmux import Screen
 
 HEAD = "site: cl-02\nname: Phường Sao Đỏ\nlanguage: vi\nstate: ./state\nbox: {every: 1s}\n"
 DEVICE = "devices: [{id: power-1, profile: eastron-sdm630, unit: 1, every: 1s}]"
@@ -138,49 +136,6 @@ FAULTS: dict[str, Callable[[ExitStack, Path], str]] = {
     "meeting_down": lambda _, __: f'meeting: {{listen: "127.0.0.1:{free_port()}", room: giao-ban}}\n',
 }
 """By the key of the finding (or what it may begin with): the configuration that brings the fault about."""
-
-
-class Screen:
-    """`edge tui` in tmux, 80x24, on a server of its own."""
-
-    def __init__(self, folder: Path) -> None:
-        """Start it."""
-        self._tmux = ["tmux", "-S", str(folder / "tmux.sock"), "-f", "/dev/null"]
-        words = f"LANG=C.UTF-8 {sys.executable} -m edge_agent tui -c {folder}/agent.yaml; sleep 60"
-        subprocess.run([*self._tmux, "new-session", "-d", "-x", "80", "-y", "24", words], check=True)
-
-    def shown(self) -> str:
-        """What stands on the screen, without line breaks."""
-        done = subprocess.run([*self._tmux, "capture-pane", "-p"], capture_output=True, text=True, check=True)
-        return " ".join(done.stdout.split())
-
-    def selected(self) -> str:
-        """The rows that stand in reverse."""
-        words = [*self._tmux, "capture-pane", "-p", "-e"]
-        shown = subprocess.run(words, capture_output=True, text=True, check=True).stdout
-        return " ".join(in_reverse(shown))
-
-    def press(self, key: str) -> None:
-        """A key."""
-        subprocess.run([*self._tmux, "send-keys", key], check=True)
-
-    def close(self) -> None:
-        """End its own server."""
-        subprocess.run([*self._tmux, "kill-server"], check=False)
-
-
-def in_reverse(shown: str) -> list[str]:
-    """The rows of which something stands in reverse; tmux says only what changes, from line to line as well."""
-    rows, on = [], False
-    for line in shown.splitlines():
-        any_of_it = on and not line.startswith("\x1b[")
-        for codes, words in re.findall(r"((?:\x1b\[[0-9;]*m)+)([^\x1b]*)", line):
-            for code in re.findall(r"[0-9]+", codes) or ["0"]:
-                on = code == "7" or (on and code not in ("0", "27"))
-            any_of_it = any_of_it or (on and bool(words))
-        if any_of_it:
-            rows.append(re.sub(r"\x1b\[[0-9;]*m", "", line))
-    return rows
 
 
 @pytest.mark.faults

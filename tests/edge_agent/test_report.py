@@ -97,12 +97,20 @@ def test_names_to_sign_in_with_stay_on_the_box(tmp_path: Path) -> None:
         ('{"token": "hunter2 with blanks"}', "with blanks"),
         ("influx_token=hunter2", "hunter2"),
         ("pin: 1234", "1234"),
+        ("mqtt:\n  - password: |\n      hunter2\n\n      and more\n    client_id: x", "hunter2"),
+        ("mqtt:\n  - password: |\n      hunter2\n\n      and more\n    client_id: x", "more"),
+        ("password: >-  # folded\n  hunter2", "hunter2"),
+        ("password:\n  hunter2 and more", "more"),
+        ("password: &it hunter2", "hunter2"),
+        ("password: hunter2 and more\n  hunter3", "hunter3"),
+        ("password: two words", "words"),
     ],
 )
 def test_forms_of_secrets_of_others(text: str, secret: str) -> None:
     """What is no secret of this configuration is known by its form."""
     hidden = Redactor(None)(text)
     assert secret not in hidden
+    assert hidden.count("\n") == text.count("\n")
     assert HIDDEN in hidden
 
 
@@ -111,6 +119,7 @@ def test_forms_of_secrets_of_others(text: str, secret: str) -> None:
     [
         "bus unreachable bus=line-1 where=/dev/ttyUSB0 error=No such file or directory",
         "password: !secret field-password",
+        "- password: !secret field-password\n  client_id: x\nsite: cl-02",
         "  key: ./box.key",
         "http://db:8086/write?db=city&precision=ms",
         "the secret is not set",

@@ -9,7 +9,8 @@ import pytest
 
 from edge_agent import config as configuration
 from edge_agent.config import Config
-from edge_agent.trial import Refused, Trial
+from edge_agent.redact import Redactor
+from edge_agent.trial import Refused, Trial, diff
 
 OLD = "site: cl-02\nname: old\nstate: ./state\n"
 NEW = "site: cl-02\nname: new\nstate: ./state\nbuses: [{id: line-1, serial: ./tty}]\n"
@@ -70,6 +71,18 @@ def test_password_in_a_refused_candidate_is_neither_shown_nor_kept(tmp_path: Pat
     assert "+mqtt:" in now.diff
     assert "hunter2" not in "\n".join([now.diff, *now.problems])
     assert not [file for file in tmp_path.rglob("*") if file.is_file() and b"hunter2" in file.read_bytes()]
+
+
+def test_password_over_several_lines_is_not_shown(tmp_path: Path) -> None:
+    """Also where the difference shows a part of it only, far below its key."""
+    agent = Agent(tmp_path)
+    block = "mqtt:\n  - password: |\n      hunter2\n      hunter3\n    client_id: x\n"
+    found = agent.trial.propose(OLD + block)
+    assert "client_id" in found.diff
+    assert "hunter" not in "\n".join([found.diff, *found.problems])
+    old = "\n".join(["a: 1", "password: |", *(f"  line-{i}" for i in range(12)), "b: 2"])
+    shown = diff(old, old.replace("line-11", "new"), "agent.yaml", Redactor(None)).splitlines()
+    assert shown[2:] == ["@@ -11,5 +11,5 @@", *["   •••"] * 3, "-  •••", "+  •••", " b: 2"]
 
 
 def test_refused_candidate_takes_the_place_of_the_one_before(tmp_path: Path) -> None:
