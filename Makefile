@@ -11,8 +11,8 @@ SERVERS := mosquitto:mosquitto influxdb:influxd influxdb-client:influx victoria-
 BROWSER := chromium:chromium
 # A file system in user space and a tracer for the faults of the disk, nft for those of the network, a terminal for the technician.
 FAULTS := fuse3:fusermount3 strace:strace nftables:nft tmux:tmux
-# Another maker's WebRTC, which sends to a meeting; without it that test is skipped.
-PEERS := python3-gi gir1.2-gst-plugins-bad-1.0 gstreamer1.0-plugins-bad gstreamer1.0-plugins-good gstreamer1.0-nice
+# Other makers' WebRTC, which sends to a meeting, and what a library is made with that one lacks; without them those tests are skipped.
+PEERS := simple-whip-client:whip-client gcc:cc python3-gi gir1.2-gst-plugins-bad-1.0 gstreamer1.0-plugins-bad gstreamer1.0-plugins-good gstreamer1.0-nice
 
 export PYTHON
 # The servers are in /usr/sbin, which Debian leaves out of an ordinary user's PATH.
@@ -42,7 +42,7 @@ peers:
 demo: venv servers  ## a ward's box on this machine, without hardware; DEMO_SECONDS=30 ends it by itself
 	@$(BIN)/edge demo $(if $(DEMO_SECONDS),--seconds $(DEMO_SECONDS))
 
-test: venv servers browser breakers  ## all tests, on real servers and in a real browser
+test: venv servers browser breakers peers  ## all tests, on real servers and in a real browser
 	$(BIN)/pytest -n 2 --dist loadgroup -m "not faults" -rs
 
 check: venv  ## format, types, layers, docs, service units, lock file: what each change must pass

@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import shutil
+import signal
 import subprocess
 from pathlib import Path
 
@@ -79,25 +80,18 @@ def test_whip_refusals_have_their_status(tmp_path: Path) -> None:
 
 
 def test_another_stack_sends_and_watches(tmp_path: Path) -> None:
-    """aiortc's whole peer connection (full ICE, its own descriptions, real VP8 and Opus) sends in and decodes.
-
-    Debian 12's simple-whip-client cannot take its part: it aborts, having libsoup 2 beside GStreamer's libsoup 3.
-    """
+    """aiortc's whole peer connection (full ICE, its own descriptions, real VP8 and Opus) sends in and decodes."""
 
     async def scenario() -> None:
         async with live(tmp_path) as meeting:
-            sender, watcher = RTCPeerConnection(), RTCPeerConnection()
+            sender = RTCPeerConnection()
             sender.addTrack(VideoStreamTrack())
             sender.addTrack(AudioStreamTrack())
             await dial(meeting, "whip", sender)
-            for kind in ("audio", "video"):
-                watcher.addTransceiver(kind, direction="recvonly")
-            await dial(meeting, "whep", watcher)
-            video = next(t.receiver.track for t in watcher.getTransceivers() if t.kind == "video")
+            watcher = await watching(meeting)
             async with asyncio.timeout(45):
-                frames = [await video.recv() for _ in range(20)]
-            assert isinstance(frames[-1], VideoFrame)
-            assert (frames[-1].width, frames[-1].height) == (640, 480)
+                frame, _ = await decoded(watcher)
+            assert (frame.width, frame.height) == (640, 480)
             await sender.close()
             await watcher.close()
 
@@ -131,17 +125,10 @@ def test_gstreamer_sends_and_is_decoded(codec: str, tmp_path: Path) -> None:
             sender = await asyncio.create_subprocess_exec(
                 *words, codec, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
             )
-            watcher = RTCPeerConnection()
-            for kind in ("audio", "video"):
-                watcher.addTransceiver(kind, direction="recvonly")
-            await dial(meeting, "whep", watcher)
-            tracks = {t.kind: t.receiver.track for t in watcher.getTransceivers()}
+            watcher = await watching(meeting)
             async with asyncio.timeout(40):
-                frames = [await tracks["video"].recv() for _ in range(20)]
-                voice = await tracks["audio"].recv()
-            assert isinstance(frames[-1], VideoFrame)
-            assert isinstance(voice, AudioFrame)
-            assert (frames[-1].width, frames[-1].height, voice.sample_rate) == (320, 240, 48_000)
+                frame, voice = await decoded(watcher)
+            assert (frame.width, frame.height, voice.sample_rate) == (320, 240, 48_000)
             ups = [up.codec for member in (await meeting.status()).rooms[0].members for up in member.up]
             assert sorted(ups) == sorted(["opus", codec])
             said, _ = await sender.communicate(b"")
@@ -149,6 +136,77 @@ def test_gstreamer_sends_and_is_decoded(codec: str, tmp_path: Path) -> None:
             await watcher.close()
 
     asyncio.run(scenario())
+
+
+NO_UPNP = """
+unsigned long gupnp_simple_igd_get_type(void) { return 0; }
+void *gupnp_simple_igd_thread_new(void) { return 0; }
+void gupnp_simple_igd_add_port(void) {}
+void gupnp_simple_igd_remove_port_local(void) {}
+"""
+"""What libnice would ask a router by, of which nothing is needed here. The true one brings libsoup 3 with it, beside
+which Debian 12's simple-whip-client, made with libsoup 2, aborts as it starts."""
+PICTURE = (
+    "videotestsrc is-live=true ! videoconvert ! queue ! vp8enc deadline=1 ! rtpvp8pay pt=96 ssrc=2 ! queue"
+    " ! application/x-rtp,media=video,encoding-name=VP8,payload=96"
+)
+VOICE = (
+    "audiotestsrc is-live=true ! audioconvert ! audioresample ! queue ! opusenc ! rtpopuspay pt=100 ssrc=1 ! queue"
+    " ! application/x-rtp,media=audio,encoding-name=OPUS,payload=100"
+)
+
+
+@pytest.fixture
+def whip_client(tmp_path: Path) -> dict[str, str]:
+    """Variables with which `whip-client` starts."""
+    if not (shutil.which("whip-client") and shutil.which("cc") and GSTREAMER_THERE):
+        pytest.skip("simple-whip-client, a C compiler or GStreamer's webrtcbin is not installed")
+    name = "libgupnp-igd-1.0.so.4"
+    words = ["cc", "-shared", "-fPIC", "-nostdlib", f"-Wl,-soname,{name}", "-o", str(tmp_path / name), "-xc", "-"]
+    subprocess.run(words, input=NO_UPNP, text=True, timeout=60, check=True)
+    return {**os.environ, "LD_LIBRARY_PATH": str(tmp_path)}
+
+
+def test_simple_whip_client_sends_and_is_decoded(whip_client: dict[str, str], tmp_path: Path) -> None:
+    """Debian's own program sends as its manual says, its candidates one by one; Ctrl-C gives the seat up."""
+
+    own = own_addresses("0.0.0.0")[0]  # libnice does not use the loopback
+
+    async def scenario() -> None:
+        async with live(tmp_path / "state", listen="0.0.0.0:0", addresses=(own,)) as meeting:
+            words = ["-u", f"{meeting.url}/whip/giao-ban", "-t", meeting.ticket("site", "client")]
+            sender = await asyncio.create_subprocess_exec(
+                "whip-client", *words, "-A", VOICE, "-V", PICTURE, env=whip_client, stdout=asyncio.subprocess.DEVNULL
+            )
+            watcher = await watching(meeting)
+            async with asyncio.timeout(40):
+                frame, voice = await decoded(watcher)
+            assert (frame.width, frame.height, voice.sample_rate) == (320, 240, 48_000)
+            sender.send_signal(signal.SIGINT)
+            assert await asyncio.wait_for(sender.wait(), 20) == 0
+            assert [member.site for member in (await meeting.status()).rooms[0].members] == ["whep"]
+            await watcher.close()
+
+    asyncio.run(scenario())
+
+
+async def watching(meeting: Live) -> RTCPeerConnection:
+    """One who watches by WHEP, picture and voice."""
+    watcher = RTCPeerConnection()
+    for kind in ("audio", "video"):
+        watcher.addTransceiver(kind, direction="recvonly")
+    await dial(meeting, "whep", watcher)
+    return watcher
+
+
+async def decoded(watcher: RTCPeerConnection) -> tuple[VideoFrame, AudioFrame]:
+    """The twentieth picture and a voice."""
+    tracks = {t.kind: t.receiver.track for t in watcher.getTransceivers()}
+    frames = [await tracks["video"].recv() for _ in range(20)]
+    voice = await tracks["audio"].recv()
+    assert isinstance(frames[-1], VideoFrame)
+    assert isinstance(voice, AudioFrame)
+    return frames[-1], voice
 
 
 WERIFT = "werift@0.25.2"
