@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import termios
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
@@ -23,6 +23,7 @@ from drivers.settings import Bus
 from tests.conftest import Run
 from tests.drivers.liar import Ask, Chunks, Lie, Slave, after, bad_check_sum, exception, honest, silence
 from tests.drivers.polling import WEATHER, bus, device, profile, row
+from tests.waiting import until
 
 KNOWN = 7
 """The unit that answers beside unit 1."""
@@ -341,9 +342,3 @@ def test_frames_are_told_with_their_points(run: Run, rtu: bool) -> None:
         ]
 
     run(main())
-
-
-async def until(true: Callable[[], bool]) -> None:
-    """Wait for it; the caller has a time-out."""
-    while not true():
-        await asyncio.sleep(0.01)

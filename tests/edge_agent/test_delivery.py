@@ -22,6 +22,7 @@ from edge_agent.sinks import Life, Sink, SinkDown
 from edge_agent.sinks.influx import InfluxSink
 from edge_agent.sinks.isolate import isolate
 from edge_agent.store import Store
+from tests.waiting import until
 
 Q = quantities()
 LEVEL = Source("water-1", (Q["water.level_m"],))
@@ -77,13 +78,6 @@ def fill(folder: Path, rows: int, *, old: bool = True) -> Store:
         with store._db as db:
             db.execute("UPDATE blobs SET committed_ms = committed_ms - 3600000")
     return store
-
-
-async def until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
-    """Wait for the condition."""
-    async with asyncio.timeout(seconds):
-        while not condition():
-            await asyncio.sleep(0.005)
 
 
 def deliver(

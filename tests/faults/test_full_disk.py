@@ -15,6 +15,7 @@ from drivers.reading import Readings, Source, quantities
 from edge_agent.journal import Journal, Settled
 from edge_agent.store import Store
 from tests.faults.test_power_cut import NO_FUSE, mounted
+from tests.waiting import until
 
 Q = quantities()
 STATION = Source("met-1", (Q["weather.temp_c"], Q["weather.rh_pct"]))
@@ -76,19 +77,12 @@ def fill(filler: Path) -> None:
             return
 
 
-async def until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
-    """Wait for it, at most so long."""
-    async with asyncio.timeout(seconds):
-        while not condition():
-            await asyncio.sleep(0.02)
-
-
 async def breaks_and_comes_back(journal: Journal, breaks: Callable[[], object], mends: Callable[[], object]) -> None:
     """While the disk is away: the alarm within 10 s, nothing acknowledged; 10 s after it is back: all of it."""
     await asyncio.gather(*put(journal, 0, 10))
     breaks()
     promised = put(journal, 10, 3000)
-    await until(lambda: journal.error is not None)
+    await until(lambda: journal.error is not None, within=10.0)
     assert not any(done.done() for done in promised)
     assert not journal.is_full
     promised += put(journal, 3010, 3000)

@@ -14,8 +14,9 @@ from edge_agent.body import unpack
 from edge_agent.journal import Journal
 from edge_agent.lines import parse
 from edge_agent.wear import LONGEST
-from tests.faults.test_full_disk import NOW, put, run, until
+from tests.faults.test_full_disk import NOW, put, run
 from tests.faults.test_power_cut import NO_FUSE, mounted
+from tests.waiting import until
 
 PERIOD = 0.02
 COUNT = 200

@@ -19,8 +19,9 @@ from edge_agent.lines import parse
 from edge_agent.rows import Row
 from edge_agent.store import Store
 from tests.e2e.box import Agent
-from tests.faults.test_full_disk import NOW, disk, fill, put, until
+from tests.faults.test_full_disk import NOW, disk, fill, put
 from tests.faults.test_power_cut import NO_FUSE, mounted
+from tests.waiting import until
 
 __all__ = ["disk"]
 
@@ -106,7 +107,7 @@ async def starts_and_goes_on(disk: Path, breaks: Callable[[Path], Callable[[], N
         mends()
         async with asyncio.timeout(20):
             await asyncio.gather(*promised)
-        await until(lambda: journal.error is None)
+        await until(lambda: journal.error is None, within=10.0)
         assert (await journal.stat()).damaged_files == 0
         return await deliver(journal)
     finally:
