@@ -232,8 +232,3 @@ def estimate(bitrate: int, ssrcs: Sequence[int]) -> bytes:
     head = len(ssrcs) << 24 | exponent << 18 | bitrate >> exponent
     body = _TWO.pack(SENDER, 0) + b"REMB" + _WORD.pack(head)
     return _packet(15, PICTURE, body + b"".join(map(_WORD.pack, ssrcs)))
-
-
-def goodbye(ssrcs: Sequence[int]) -> bytes:
-    """BYE for at most 31 streams."""
-    return _packet(len(ssrcs), BYE, b"".join(map(_WORD.pack, ssrcs)))

@@ -119,28 +119,18 @@ def name(extensions: bytes, wanted: int) -> str | None:
     return found.decode("ascii", "replace") if found else None
 
 
-def send_time(now: float) -> int:
-    """`now` in seconds as the 24-bit fixed point number of abs-send-time."""
-    return int(now * 262144) & 0xFFFFFF
-
-
 def write_plain(into: memoryview, kind: int, seq: int, ts: int, ssrc: int) -> None:
     """Write a 12-byte header at the start of `into`; `kind` is the payload type, plus 128 with the marker."""
     _HEADER.pack_into(into, 0, 0x80, kind, seq, ts, ssrc)
 
 
 def write_timed(into: memoryview, kind: int, seq: int, ts: int, ssrc: int, stamp: int) -> None:  # noqa: PLR0917
-    """Write a 20-byte header: `stamp` is the extension word of `time_element`. By position: it runs per packet."""
+    """Write a 20-byte header: `stamp` is a `time_word` with the time. By position: it runs per packet."""
     _TIMED.pack_into(into, 0, 0x90, kind, seq, ts, ssrc, _ONE_BYTE, 1, stamp)
 
 
-def time_element(extension_id: int, now: float) -> int:
-    """The extension word for `write_timed`: one element of three bytes."""
-    return time_word(extension_id) | int(now * 262144) & 0xFFFFFF
-
-
 def time_word(extension_id: int) -> int:
-    """The part of `time_element` that does not change."""
+    """The extension word for `write_timed`, one element of three bytes, without the time in its low 24 bits."""
     return (extension_id << 4 | 2) << 24
 
 

@@ -15,14 +15,12 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 import msgspec
-
-from drivers.sim.process import dies_with_us
 
 EDGE_CONF = Path(__file__).parent.parent / "config" / "mosquitto" / "edge.conf"
 START_TIMEOUT = 20.0
@@ -357,14 +355,10 @@ def installed(servers: Sequence[type[Server]] = (Mosquitto, InfluxDB, VictoriaMe
     return {server.package: _search(server.binary) is not None for server in servers}
 
 
-def wait_until(condition: Callable[[], bool], timeout: float = 10.0, step: float = 0.02) -> bool:
-    """Poll from a thread; False when it did not become true in time."""
-    deadline = time.monotonic() + timeout
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(step)
-    return True
+def dies_with_us() -> list[str]:
+    """Words before a command: the kernel ends it with the thread that started it, even after kill -9."""
+    setpriv = shutil.which("setpriv")
+    return [setpriv, "--pdeathsig", "TERM", "--"] if setpriv else []
 
 
 def _search(binary: str) -> str | None:

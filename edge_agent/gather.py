@@ -36,7 +36,6 @@ UNKNOWN_DAYS = 9999.0
 EXPLAINED = NOT_READ - {Reason.waiting} | {Reason.clock_unsynced}
 """Reasons that the device's, the bus's or the clock's own finding tells."""
 STATES = {f"device_{cause.value}": cause.value for cause in Cause}
-SETTINGS = {"config_rejected", "reload_failed", "restart_needed"}
 FRESH_S = 900.0
 """Seconds for which a trial that went back, or a start after a power cut, is told."""
 

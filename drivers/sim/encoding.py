@@ -35,12 +35,6 @@ class Unrepresentable(ValueError):
     """The register cannot hold the value: choose another."""
 
 
-def encode_register(register: Register, value: Value) -> list[int]:
-    """Words (0..65535) of `value` in wire order; for functions 1 and 2 one bit. Raises Unrepresentable."""
-    wire = encoder(register)(value)
-    return [wire[0]] if register.fc in BIT_FUNCTIONS else list(struct.unpack(f">{len(wire) // 2}H", wire))
-
-
 def encoder(register: Register) -> Callable[[Value], bytes]:
     """From a value to the bytes on the wire; one byte, 0 or 1, for functions 1 and 2."""
     raw, pack = _unscaler(register), packer(register)

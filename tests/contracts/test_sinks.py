@@ -24,12 +24,13 @@ from drivers.marked import Secret
 from drivers.reading import Quantity, Readings, Source, quantities
 from edge_agent.body import pack
 from edge_agent.config import Influx
-from edge_agent.demo_servers import InfluxDB, VictoriaMetrics, wait_until
+from edge_agent.demo_servers import InfluxDB, VictoriaMetrics
 from edge_agent.journal import Settled
 from edge_agent.lines import Encoder
 from edge_agent.rows import Row
 from edge_agent.sinks import SinkDown, TooLarge
 from edge_agent.sinks.influx import InfluxSink
+from tests.waiting import wait_until
 
 Q = quantities()
 NOW = 1_786_674_000_000

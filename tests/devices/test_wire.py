@@ -9,7 +9,7 @@ from drivers.profile import Profile, library, read_profile
 from drivers.profile_view import settle
 from drivers.reading import Quality
 from drivers.settings import Bus
-from drivers.sim.process import WardProcess
+from tests.drivers.ward_process import WardProcess
 
 PATIENCE = 60.0
 """Seconds for one round of all, on a machine that is busy with others."""

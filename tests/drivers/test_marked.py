@@ -14,8 +14,6 @@ from pydantic import Field
 from drivers.marked import Problem, Problems, Secret, SecretMissing, Tree, load
 from drivers.settings import Bus, Part
 
-SIMPLE = "id: line-1\ntcp: 10.0.0.5\n"
-
 
 class Shelf(Part):
     """A model with one of each kind of value."""

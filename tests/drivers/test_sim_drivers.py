@@ -15,8 +15,8 @@ from drivers.profile import library, read_profile
 from drivers.settings import Broker, Bus
 from drivers.sim.compare import Comparison, Delivered, compare
 from drivers.sim.ledger import read_ledger
-from drivers.sim.process import WardProcess
 from edge_agent.demo_servers import Mosquitto
+from tests.drivers.ward_process import WardProcess
 
 PROFILES = ("renke-01f4-station", "xy-md02", "eastron-sdm630", "dfrobot-sen0676-radar")
 

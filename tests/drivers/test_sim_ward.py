@@ -21,10 +21,10 @@ from drivers.profile import library, read_profile
 from drivers.register import Decoder
 from drivers.sim import ward
 from drivers.sim.ledger import Answer, Message, read_ledger
-from drivers.sim.process import WardFailed, WardProcess
 from drivers.sim.unit import point_names
 from drivers.sim.wire import crc
 from edge_agent.demo_servers import Mosquitto
+from tests.drivers.ward_process import WardFailed, WardProcess
 
 METER = "power-1:eastron-sdm630:1@tcp"
 

@@ -18,8 +18,9 @@ from drivers.sim.compare import Comparison, Delivered, compare, influx_rows, vic
 from drivers.sim.ledger import Ledger, read_ledger
 from edge_agent.client import NotRunning, ask
 from edge_agent.demo.stage import MQTT
-from edge_agent.demo_servers import InfluxDB, VictoriaMetrics, wait_until
+from edge_agent.demo_servers import InfluxDB, VictoriaMetrics
 from edge_agent.status import LedgerRow, Status
+from tests.waiting import wait_until
 
 MEASUREMENTS = ("air", "weather", "noise", "water", "power", "traffic", "supply")
 

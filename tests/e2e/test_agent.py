@@ -16,8 +16,9 @@ from pathlib import Path
 import pytest
 
 from drivers.sim.ward import DEFAULT_DEVICES
-from edge_agent.demo_servers import free_port, wait_until
+from edge_agent.demo_servers import free_port
 from tests.e2e.box import Agent, Process
+from tests.waiting import wait_until
 
 BARE = "site: cl-02\nname: Phường Sao Đỏ\nlanguage: en\nstate: ./state\n"
 CONTRACT = Path(__file__).parents[1] / "data" / "contract-agent.yaml"

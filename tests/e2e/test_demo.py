@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.demo_servers import InfluxDB, Mosquitto, installed, wait_until
+from edge_agent.demo_servers import InfluxDB, Mosquitto, installed
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.skipif(
     not all(installed((Mosquitto, InfluxDB)).values()), reason="mosquitto and influxdb are not both installed"

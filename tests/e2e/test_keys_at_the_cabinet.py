@@ -11,11 +11,12 @@ import pytest
 
 from drivers.settings import Broker
 from edge_agent import config as configuration
-from edge_agent.demo_servers import free_port, wait_until
+from edge_agent.demo_servers import free_port
 from edge_agent.redact import secrets_of
 from edge_agent.text import texts
 from tests.e2e.box import Agent
 from tests.e2e.tmux import Screen
+from tests.waiting import wait_until
 
 VALUES = {"field": "hunter2-field", "hub": "hunter2 hub/+=", "token": "hunter2-token-0123456789"}
 WRITTEN = "hunter2-in-the-file"

@@ -24,10 +24,11 @@ import pytest
 from conference import messages, server, sim, tickets
 from edge_agent import __main__ as command_line
 from edge_agent.client import ask
-from edge_agent.demo_servers import free_port, wait_until
+from edge_agent.demo_servers import free_port
 from edge_agent.meeting_now import MeetingNow
 from edge_agent.status import Status
 from tests.e2e.box import Process
+from tests.waiting import wait_until
 
 CONFIG = """\
 site: cl-02

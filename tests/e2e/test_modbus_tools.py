@@ -16,7 +16,6 @@ from pathlib import Path
 import pytest
 
 from edge_agent.bench_ask import LINES, MARK
-from edge_agent.demo_servers import wait_until
 from edge_agent.text import texts
 from edge_agent.tui import runs
 from edge_agent.tui.picture import Picture
@@ -24,6 +23,7 @@ from edge_agent.tui.rows import Place
 from edge_agent.tui.views import modbus
 from edge_agent.tui.views.frame import Frame
 from tests.e2e.box import Agent, Process
+from tests.waiting import wait_until
 
 DEVICES = (
     *("--device", "met-1:renke-01f4-station:1@rtu", "--device", "cab-1:xy-md02:2@rtu"),

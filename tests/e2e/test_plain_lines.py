@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from edge_agent.demo_servers import wait_until
 from tests.e2e.test_technician import CONFIG, PATIENCE, Agent, Line
+from tests.waiting import wait_until
 
 VT100 = {"TERM": "vt100", "LANG": "vi_VN.UTF-8"}
 BUS = "buses: [{id: gone, tcp: '127.0.0.1:1', devices: [{id: power-1, profile: eastron-sdm630, unit: 1, every: 1s}]}]\n"

@@ -13,11 +13,12 @@ from pathlib import Path
 import pytest
 
 from edge_agent.client import NotRunning, Refused, ask
-from edge_agent.demo_servers import free_port, wait_until
+from edge_agent.demo_servers import free_port
 from edge_agent.maintain import Done, Held
 from edge_agent.meeting_now import MeetingNow
 from edge_agent.status import Status
 from tests.e2e.test_technician import Line
+from tests.waiting import wait_until
 
 UNITS = Path(__file__).parents[2] / "systemd"
 CONFIG = """

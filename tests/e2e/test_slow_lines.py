@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from edge_agent.demo_servers import wait_until
 from tests.e2e.test_technician import Agent, Line
+from tests.waiting import wait_until
 
 XTERM = {"TERM": "xterm-256color", "LANG": "C.UTF-8"}
 VT100 = {"TERM": "vt100", "LANG": "vi_VN.UTF-8"}

@@ -17,9 +17,10 @@ from pathlib import Path
 import pytest
 
 from edge_agent.client import NotRunning, ask
-from edge_agent.demo_servers import Mosquitto, free_port, wait_until
+from edge_agent.demo_servers import Mosquitto, free_port
 from edge_agent.findings import Finding, Findings
 from tests.e2e.box import Process
+from tests.waiting import wait_until
 
 PERIOD = 1.0
 """Seconds between polls."""

@@ -20,8 +20,8 @@ from pathlib import Path
 import pytest
 
 from edge_agent.client import NotRunning, ask
-from edge_agent.demo_servers import wait_until
 from edge_agent.status import Status
+from tests.waiting import wait_until
 
 CONFIG = "site: cl-02\nname: Phường Sao Đỏ\nlanguage: vi\nstate: ./state\nbox: {every: 1s}\n"
 PATIENCE = 30.0

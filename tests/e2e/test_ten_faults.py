@@ -13,11 +13,12 @@ from pathlib import Path
 import pytest
 
 from edge_agent.client import ask
-from edge_agent.demo_servers import free_port, wait_until
+from edge_agent.demo_servers import free_port
 from edge_agent.findings import Finding, Findings
 from edge_agent.text import texts
 from tests.e2e.box import Agent
 from tests.e2e.tmux import Screen
+from tests.waiting import wait_until
 
 HEAD = "site: cl-02\nname: Phường Sao Đỏ\nlanguage: vi\nstate: ./state\nbox: {every: 1s}\n"
 DEVICE = "devices: [{id: power-1, profile: eastron-sdm630, unit: 1, every: 1s}]"

@@ -14,10 +14,11 @@ import pytest
 from playwright.async_api import Browser, Page, WebSocket
 
 from conference.tickets import Tickets
-from edge_agent.demo_servers import free_port, wait_until
+from edge_agent.demo_servers import free_port
 from edge_agent.ticket import TERMINAL
 from edge_agent.tui.serve import MOST
 from tests.conference.browser import chromium, needs_chromium
+from tests.waiting import wait_until
 
 CONFIG = """
 site: cl-02

@@ -12,13 +12,14 @@ from pathlib import Path
 import pytest
 
 from edge_agent.client import Refused, ask
-from edge_agent.demo_servers import free_port, wait_until
+from edge_agent.demo_servers import free_port
 from edge_agent.findings import Findings
 from edge_agent.maintain import Done, Held, Maintenance
 from edge_agent.trial_now import ConfigNow
 from edge_agent.uplink import Uplink
 from tests.e2e.box import Agent
 from tests.e2e.test_agent import edge
+from tests.waiting import wait_until
 
 CONFIG = """
 site: cl-02

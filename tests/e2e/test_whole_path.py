@@ -8,9 +8,10 @@ import time
 from pathlib import Path
 
 from edge_agent.body import unpack
-from edge_agent.demo_servers import InfluxDB, Mosquitto, VictoriaMetrics, wait_until
+from edge_agent.demo_servers import InfluxDB, Mosquitto, VictoriaMetrics
 from edge_agent.lines import parse
 from tests.e2e.box import Box, descriptors, sinks
+from tests.waiting import wait_until
 
 ROUNDS = 20
 

@@ -19,10 +19,11 @@ from edge_agent.body import unpack
 from edge_agent.checks import Stamps
 from edge_agent.clock import Clock, Told, ask, base_ms
 from edge_agent.dating import Dating
-from edge_agent.demo_servers import free_port, wait_until
+from edge_agent.demo_servers import free_port
 from edge_agent.journal import Journal, Settled
 from edge_agent.lines import parse
 from edge_agent.store import Store
+from tests.waiting import wait_until
 
 Q = quantities()
 LEVEL = Source("water-1", (Q["water.level_m"],))

@@ -29,9 +29,6 @@ LEVEL = Source("water-1", (Q["water.level_m"],))
 ROOM = 64 << 20
 
 
-Script = Callable[[Journal, SinkNow], Awaitable[None]]
-
-
 class Centre:
     """A sink of this test: takes everything, unless it is told to be down; remembers what it got."""
 

@@ -23,7 +23,7 @@ from edge_agent.__main__ import main
 from edge_agent.body import unpack
 from edge_agent.config import load
 from edge_agent.cursor import Cursor
-from edge_agent.demo_servers import InfluxDB, VictoriaMetrics, wait_until
+from edge_agent.demo_servers import InfluxDB, VictoriaMetrics
 from edge_agent.journal import Journal, Settled
 from edge_agent.journal_file import Checked, Exported
 from edge_agent.ledger import HOUR_MS
@@ -32,6 +32,7 @@ from edge_agent.redo import Handled, Imported, Refusal, Resent, readable
 from edge_agent.rows import Held
 from edge_agent.state_folder import journal_alone
 from tests.e2e.box import Agent
+from tests.waiting import wait_until
 
 Q = quantities()
 STATION = Source("met 1", (Q["weather.temp_c"], Q["weather.rh_pct"]), tags=(("src", "a,b=c"),))

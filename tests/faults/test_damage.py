@@ -14,7 +14,6 @@ import pytest
 from drivers.reading import Readings, Source, quantities
 from edge_agent import recovery
 from edge_agent.body import unpack
-from edge_agent.demo_servers import wait_until
 from edge_agent.journal import Journal, Settled
 from edge_agent.pages import FRAME, WAL_HEADER, Pages, frames
 from edge_agent.rows import Group
@@ -23,6 +22,7 @@ from edge_agent.schema import PAGE
 from edge_agent.store import Store
 from tests.e2e.box import Agent
 from tests.faults.scale import scaled
+from tests.waiting import wait_until
 
 Q = quantities()
 NAMES = [name for name, quantity in Q.items() if quantity.kind == "float"]

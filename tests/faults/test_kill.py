@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.demo_servers import InfluxDB, Mosquitto, wait_until
+from edge_agent.demo_servers import InfluxDB, Mosquitto
 from tests.e2e.box import Box, sinks
 from tests.faults.scale import scaled
 from tests.faults.watched import in_journal, top
+from tests.waiting import wait_until
 
 ROUNDS = 200
 SOON = 5.0

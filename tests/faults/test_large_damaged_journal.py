@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from edge_agent.body import pack
-from edge_agent.demo_servers import wait_until
 from edge_agent.ledger import Side, Tally, pack_side
 from edge_agent.schema import PAGE, checksum
 from edge_agent.store import Store
 from tests.e2e.box import Agent
+from tests.waiting import wait_until
 
 CONFIG = """
 site: cl-02

@@ -16,13 +16,14 @@ import msgspec
 import pytest
 
 from drivers.reading import Readings, Source, quantities
-from edge_agent.demo_servers import InfluxDB, wait_until
+from edge_agent.demo_servers import InfluxDB
 from edge_agent.rows import Group
 from edge_agent.store import Store
 from tests.e2e.box import Agent, Process
 from tests.faults.line import Line, thin_line
 from tests.faults.scale import SCALE
 from tests.faults.watched import newest_ms, used_by
+from tests.waiting import wait_until
 
 WEEK = 7 * 86_400
 SHARE = 0.5 * SCALE if SCALE < 1 else 1.0

@@ -16,11 +16,11 @@ from pathlib import Path
 import pytest
 
 from edge_agent.body import unpack
-from edge_agent.demo_servers import wait_until
 from edge_agent.lines import parse
 from edge_agent.store import Store
 from tests.faults.scale import scaled
 from tests.faults.writer import NOW, group
+from tests.waiting import wait_until
 
 NO_FUSE = "/dev/fuse is missing: no file system in user space"
 pytestmark = pytest.mark.skipif(not Path("/dev/fuse").exists(), reason=NO_FUSE)

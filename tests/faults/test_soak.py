@@ -24,13 +24,14 @@ import pytest
 
 from drivers.sim.compare import Delivered, compare
 from drivers.sim.ledger import Ledger
-from edge_agent.demo_servers import InfluxDB, Mosquitto, wait_until
+from edge_agent.demo_servers import InfluxDB, Mosquitto
 from edge_agent.lines import parse
 from edge_agent.status import LedgerRow
 from tests.e2e.box import Box, sinks
 from tests.faults.scale import scaled_seconds
 from tests.faults.trial import BALLAST, Trial, within
 from tests.faults.watched import Use
+from tests.waiting import wait_until
 
 SEED = 30
 MINUTES = 20

@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 
 from edge_agent.body import unpack
-from edge_agent.demo_servers import wait_until
 from edge_agent.journal import Journal, Settled
 from edge_agent.lines import parse
 from edge_agent.rows import Row
@@ -21,7 +20,7 @@ from edge_agent.store import Store
 from tests.e2e.box import Agent
 from tests.faults.test_full_disk import NOW, disk, fill, put
 from tests.faults.test_power_cut import NO_FUSE, mounted
-from tests.waiting import until
+from tests.waiting import until, wait_until
 
 __all__ = ["disk"]
 

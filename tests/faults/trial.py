@@ -15,12 +15,13 @@ import time
 from collections.abc import Callable, Iterator
 
 from drivers.reading import Readings, Source, quantities
-from edge_agent.demo_servers import InfluxDB, Mosquitto, Server, wait_until
+from edge_agent.demo_servers import InfluxDB, Mosquitto, Server
 from edge_agent.rows import Group
 from edge_agent.store import Store
 from tests.e2e.box import Box
 from tests.faults.stepped import set_clock
 from tests.faults.watched import Use, used_by
+from tests.waiting import wait_until
 
 EVERY = 6.0
 """Seconds between two faults, on average."""

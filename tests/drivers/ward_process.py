@@ -1,15 +1,16 @@
-"""The simulated ward as a child process, for demo, benchmarks and tests: start it, know its ports, end it."""
+"""The simulated ward as a child process: start it, know its ports, end it."""
 
 from __future__ import annotations
 
 import re
 import select
-import shutil
 import subprocess
 import sys
 import tempfile
 from types import TracebackType
 from typing import Self
+
+from edge_agent.demo_servers import dies_with_us
 
 START_TIMEOUT = 20.0
 STOP_TIMEOUT = 10.0
@@ -115,9 +116,3 @@ class WardProcess:
 def _part(line: str, name: str) -> str:
     found = re.search(rf"\b{name}=(\S+)", line)
     return found[1] if found else ""
-
-
-def dies_with_us() -> list[str]:
-    """Words before a command: the kernel ends it with the thread that started it, even after kill -9."""
-    setpriv = shutil.which("setpriv")
-    return [setpriv, "--pdeathsig", "TERM", "--"] if setpriv else []
