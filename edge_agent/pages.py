@@ -138,10 +138,10 @@ def _head(wal: bytes) -> tuple[str, list[int], set[tuple[int, int]]]:
 
 
 def _sums(order: str, data: bytes, one: int, two: int) -> tuple[int, int]:
-    words = struct.unpack(f"{order}{len(data) // 4}I", data)
-    for i in range(0, len(words), 2):
-        one = (one + words[i] + two) & 0xFFFFFFFF
-        two = (two + words[i + 1] + one) & 0xFFFFFFFF
+    words = iter(struct.unpack(f"{order}{len(data) // 4}I", data))
+    for first, second in zip(words, words, strict=True):
+        one = (one + first + two) & 0xFFFFFFFF
+        two = (two + second + one) & 0xFFFFFFFF
     return one, two
 
 
