@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 import tarfile
@@ -72,6 +73,29 @@ def test_point_with_every_detail(box: Agent) -> None:
 def test_good_point_has_a_trend(box: Agent) -> None:
     """0 for a good one."""
     assert "30 minutes:" in said(box, "point", "box.box.uptime_s")
+
+
+def test_points_are_watched(box: Agent) -> None:
+    """`edge points -w 1`: a line with the time, then all points, again and again; with --json one line each time."""
+    command = [sys.executable, "-m", "edge_agent", "points", "-w", "1", "-c", str(box.file)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as watching:
+        assert watching.stdout is not None
+        lines = (line for line in watching.stdout if line.startswith("-- ") or "box.box.uptime_s" in line)
+        shown = [next(lines) for _ in range(4)]
+        watching.send_signal(signal.SIGINT)
+    assert shown[0] != shown[2], "the times differ"
+    assert shown[1] != shown[3], "and so does the time since the box was switched on"
+    with subprocess.Popen([*command, "--json"], stdout=subprocess.PIPE, text=True) as watching:
+        assert watching.stdout is not None
+        found = [{each["point"] for each in json.loads(watching.stdout.readline())} for _ in range(2)]
+        watching.send_signal(signal.SIGINT)
+    assert found[0] == found[1] >= {"box.box.uptime_s"}
+
+
+def test_points_watched_too_fast(box: Agent) -> None:
+    """Refused, with what is possible."""
+    answer = edge("points", "-w", "0.1", "-c", str(box.file))
+    assert (answer.returncode, answer.stderr) == (2, "Once every 1 s at most.\n")
 
 
 def test_point_that_is_not_there(box: Agent) -> None:
