@@ -212,7 +212,8 @@ class Storage(Facts, frozen=True):
 class Memory(Facts, frozen=True):
     """Memory and load."""
 
-    available_mb: float = 0.0
+    available: float = 0.0
+    """Bytes."""
     load_per_cpu: float = 0.0
 
 

@@ -310,7 +310,7 @@ def of_machine(app: App, box: BoxNow | None, stat: Stat) -> Iterator[facts.Facts
     )
     if box.memory_available_mb is not None:
         load = round(box.load_1m / box.cpus, 2)
-        yield facts.Memory(subject="memory", available_mb=box.memory_available_mb, load_per_cpu=load)
+        yield facts.Memory(subject="memory", available=box.memory_available_mb * 1e6, load_per_cpu=load)
 
 
 def of_settings(app: App) -> Iterator[facts.Facts]:

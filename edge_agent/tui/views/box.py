@@ -1,4 +1,4 @@
-"""Screen 8: the box itself: clock, power, heat, storage and its wear, services, versions, and its configuration."""
+"""Screen 8: the box itself: clock, power, heat, storage and its wear, addresses, services, versions, configuration."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from edge_agent.show import service_state
 from edge_agent.tui.picture import Picture
 from edge_agent.tui.rows import Piece, Row, Span, fields, paragraph, row, stated
 from edge_agent.tui.views.frame import Frame, as_old, away, left_of_trial, title, unknown
+from edge_agent.tui.views.network import plugs
 
 if TYPE_CHECKING:
     from edge_agent.box_now import BoxNow, PowerNow, StorageNow
@@ -33,7 +34,7 @@ def rows(picture: Picture, frame: Frame) -> list[Row]:
     if box is None:
         found += unknown(picture.box, picture, frame)
     else:
-        pairs = as_old([*_machine(box, frame), *_services(box, frame)], picture, frame)
+        pairs = as_old([*_machine(box, frame), *plugs(box, frame), *_services(box, frame)], picture, frame)
         found += [title(frame.text("tui.box.self"), frame.columns), *fields(pairs, frame.columns, _keys(frame))]
     config, now = _config(picture, frame), picture.config.value
     if now is not None and now.diff:  # what is being done now comes first

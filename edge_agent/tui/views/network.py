@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from edge_agent.show import width
 from edge_agent.tui.picture import Picture
-from edge_agent.tui.rows import Row, Span, fields, paragraph, row, shortened, stated
-from edge_agent.tui.views.frame import Frame, away, title, told
+from edge_agent.tui.rows import Piece, Row, Span, fields, paragraph, row, shortened, stated
+from edge_agent.tui.views.frame import Frame, as_old, away, title, told
 
 if TYPE_CHECKING:
     from edge_agent.box_now import BoxNow
@@ -30,19 +30,23 @@ def own(picture: Picture, frame: Frame) -> list[Row]:
     box: BoxNow | None = picture.box.value
     if box is None or not box.network.interfaces:
         return []
-    old = picture.old(frame.now, frame.interval)
-    pairs = [(each.name, _stand(each, frame, old=old)) for each in box.network.interfaces]
-    pairs.append((frame.text("tui.network.gateway"), Span(box.network.gateway or "–")))
+    pairs = as_old(plugs(box, frame), picture, frame)
     return [title(frame.text("tui.network.own"), frame.columns), *fields(pairs, frame.columns), row()]
 
 
-def _stand(interface: Interface, frame: Frame, *, old: bool) -> Span:
+def plugs(box: BoxNow, frame: Frame) -> list[tuple[str, Piece]]:
+    """Each way to the outside with its addresses, and what leads out of the own network."""
+    pairs: list[tuple[str, Piece]] = [(each.name, _stand(each, frame)) for each in box.network.interfaces]
+    return [*pairs, (frame.text("tui.network.gateway"), box.network.gateway or "–")] if pairs else []
+
+
+def _stand(interface: Interface, frame: Frame) -> Span:
     text = frame.text
     words = [text(f"tui.network.{interface.kind}")]
     if interface.signal_dbm is not None:
         words.append(f"{interface.signal_dbm} dBm")
     words += interface.addresses or [text("tui.network.no_address" if interface.carrier else "tui.network.no_signal")]
-    state = "old" if old else "good" if interface.addresses and interface.carrier else "left_out"
+    state = "good" if interface.addresses and interface.carrier else "left_out"
     return stated(state, ", ".join(words))
 
 
