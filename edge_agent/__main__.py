@@ -12,6 +12,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edge_agent.arguments import speak
 from edge_agent.text import LANGUAGES, Text, texts
 from edge_agent.wrong import Wrong
 
@@ -33,6 +34,7 @@ def main(words: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="replace")  # a letter that the terminal lacks must not end the command
     language = _language()
     words = sys.argv[1:] if words is None else words
+    speak(texts(language))
     arguments = _parser(texts(language), words).parse_args(words, argparse.Namespace(language=language))
     try:
         code = int(arguments.command(arguments))
@@ -50,7 +52,9 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def _language() -> str:
-    """Before a configuration is read, the terminal's language decides."""
+    """Before a configuration is read, the screen that runs us or the terminal's language decides."""
+    if (asked := os.environ.get("EDGE_LANGUAGE")) in LANGUAGES:
+        return asked
     said = os.environ.get("LC_ALL") or os.environ.get("LC_MESSAGES") or os.environ.get("LANG") or ""
     return "vi" if said.startswith("vi") else "en"
 

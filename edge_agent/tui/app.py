@@ -138,7 +138,8 @@ class Terminal(Shell):
 
     def _run(self, screen: str, words: Sequence[str]) -> None:
         if not self._picture.runs[screen].running and not self._visits():
-            work = self._picture.runs[screen].go(words, self._picture.file, self._moment.now, self._told)
+            file, now, language = self._picture.file, self._moment.now, self._text.language
+            work = self._picture.runs[screen].go(words, file, now, self._told, language)
             self.run_worker(self._finish(work), name=f"edge-{screen}", exit_on_error=False)
             self.call_later(self._page.to_top)
 

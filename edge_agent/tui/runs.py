@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
 import signal
 import sys
 import tempfile
@@ -16,13 +15,13 @@ from pathlib import Path
 
 import msgspec
 
-from edge_agent.text import Text
-
 MOST_LINES = 2_000
 """Of one run; older ones are let go."""
 LEAVING = 3.0
 """Seconds that a command may take to leave things in order."""
 LONGEST_LINE = 1 << 16
+SPEAKS = "EDGE_LANGUAGE"
+"""As `__main__` takes it."""
 LINES, MARK = {"EDGE_PROGRESS": "lines"}, "\x1e"
 """As `bench_ask.Bar` takes them, which is not imported here; a test holds them together."""
 
@@ -31,13 +30,6 @@ def report_file(wall: datetime) -> Path:
     """Where a support bundle of this moment goes: here, or where anybody may write."""
     folder = Path.cwd() if os.access(Path.cwd(), os.W_OK) else Path(tempfile.gettempdir())
     return folder / f"edge-report-{wall:%Y%m%d-%H%M%S}.tar.gz"
-
-
-def in_words(line: str, text: Text) -> str:
-    """A line of a command; how a command is written (argparse says it in English) as a sentence of the language."""
-    if line.startswith("usage: "):
-        return text("tui.run.usage", words=line.removeprefix("usage: "))
-    return text("tui.run.wrong") if re.match(r"edge[\w ]*: error: ", line) else line
 
 
 class Progress(msgspec.Struct, frozen=True):
@@ -64,8 +56,13 @@ class Run:
         """Where the command tells it, while it runs."""
         self._process: asyncio.subprocess.Process | None = None
 
-    async def go(self, words: Sequence[str], file: Path, now: Callable[[], float], told: Callable[[], None]) -> int:
-        """Run `edge WORDS -c FILE` to its end; `told` is called after each line. Gives its exit code."""
+    async def go(
+        self, words: Sequence[str], file: Path, now: Callable[[], float], told: Callable[[], None], language: str = ""
+    ) -> int:
+        """Run `edge WORDS -c FILE` to its end; `told` is called after each line. Gives its exit code.
+
+        `language`: of wrong arguments, which are found before the file with its language is read.
+        """
         self.words, self.running, self.at = tuple(words), True, None
         self.begun, self.progress = now(), None
         self.lines.clear()
@@ -77,7 +74,7 @@ class Run:
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.STDOUT,
                 limit=LONGEST_LINE,
-                env={**os.environ, **LINES},
+                env={**os.environ, **LINES, SPEAKS: language},
             )
             return await self._read(self._process, told)
         finally:

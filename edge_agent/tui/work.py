@@ -14,7 +14,7 @@ from pathlib import Path
 from edge_agent.tui.maintain import RENEW, RESTARTS, YES, Cannot, Maintain, said_of, why_not
 from edge_agent.tui.picture import Picture
 from edge_agent.tui.rows import paragraph
-from edge_agent.tui.runs import in_words, report_file
+from edge_agent.tui.runs import report_file
 from edge_agent.tui.views import modbus
 from edge_agent.tui.voice import Voice
 
@@ -35,12 +35,12 @@ class Work:
         """A command of `edge`, its lines as they come."""
         run = self._picture.runs[screen]
         self._voice.say(f"edge {' '.join(words)}  {self._voice.text('tui.run.running')}")
-        await run.go(words, self._picture.file, asyncio.get_running_loop().time, lambda: self._tell(run.lines[-1]))
+        now, language = asyncio.get_running_loop().time, self._voice.text.language
+        await run.go(words, self._picture.file, now, lambda: self._tell(run.lines[-1]), language)
         self._say("tui.run.done", ago=0.0)
 
     def _tell(self, line: str) -> None:
         """Lines of a command do not end amid a word."""
-        line = in_words(line, self._voice.text)
         indent = len(line) - len(line.lstrip())
         for row in paragraph(line.strip(), self._voice.size()[0] - 1, indent):
             self._voice.say(row.plain)

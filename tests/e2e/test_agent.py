@@ -317,7 +317,7 @@ def test_terminal_without_vietnamese_letters_still_gets_its_answer(monkeypatch: 
 
 @pytest.mark.parametrize("words", [[], ["nonsense"], ["status", "--nonsense"], ["journal"], ["ledger", "--since"]])
 def test_wrong_words_are_told_with_the_usage(words: list[str]) -> None:
-    """Exit code 2 and the usage line."""
+    """Exit code 2 and the usage line; what is wrong with them: tests/edge_agent/test_arguments.py."""
     answer = edge(*words)
     assert answer.returncode == 2
     assert "usage: edge" in answer.stderr

@@ -11,7 +11,7 @@ import msgspec
 from edge_agent.text import Text
 from edge_agent.tui.picture import Known, Picture
 from edge_agent.tui.rows import PHONE, Piece, Place, Row, Span, aged, paragraph, row, stated
-from edge_agent.tui.runs import Run, in_words
+from edge_agent.tui.runs import Run
 
 if TYPE_CHECKING:
     from edge_agent.trial_now import ConfigNow
@@ -101,8 +101,7 @@ def told(run: Run, frame: Frame) -> list[Row]:
     else:
         state = frame.text("tui.run.done", ago=frame.now - (run.at or frame.now))
     found = [row(Span(f" {words}", "strong"), Span(f"  {state}", "dim"))]
-    for raw in run.lines:
-        line = in_words(raw, frame.text)
+    for line in run.lines:
         if frame.fits(line):
             style = PAINTED.get(line.strip()[:1], "")
             indent = len(line) - len(line.lstrip())
