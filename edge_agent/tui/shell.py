@@ -18,7 +18,7 @@ from edge_agent.tui.driver import MeasuredDriver
 from edge_agent.tui.maintain import Maintain
 from edge_agent.tui.page import Bar, Page, Painter
 from edge_agent.tui.picture import Picture
-from edge_agent.tui.rows import Place, Row
+from edge_agent.tui.rows import Place, Row, paragraph, with_twins
 from edge_agent.tui.terminal import in_browser
 from edge_agent.tui.views import log
 from edge_agent.tui.views.frame import Frame
@@ -52,6 +52,9 @@ class Shell(App[None]):
     Screen { layout: vertical; }
     #line { height: 1; border: none; padding: 0 1; display: none; }
     #line.open { display: block; }
+    ToastRack { overflow: hidden; }
+    Toast { width: 100%; max-width: 100%; margin: 0; padding: 0; text-style: reverse; }
+    Toast.-information, Toast.-warning, Toast.-error { border: none; }
     """
 
     def __init__(self, picture: Picture, text: Text, painter: Painter, moment: Moment, maintain: str = "") -> None:
@@ -158,9 +161,12 @@ class Shell(App[None]):
         return "\n".join(line.rstrip() for line in lines) + "\n"
 
     def _notice(self, words: str, *, severity: SeverityLevel = "information", timeout: float = 6.0) -> None:
-        """One at a time: the newest is what counts, and the screen below is to be read."""
+        """One at a time, in the last lines of the page: the newest counts, and what stands first is to be read."""
         self.clear_notifications()
-        self.notify(words, severity=severity, timeout=timeout)
+        columns = self.size.width
+        lines = [row.plain.ljust(columns) for line in words.splitlines() for row in paragraph(line, columns - 1, 1)]
+        shown = "\n".join(lines if self._page.painter.marks else map(with_twins, lines))
+        self.notify(shown, severity=severity, timeout=timeout, markup=False)
 
     # --- keys ---------------------------------------------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ import msgspec
 import pytest
 from textual.app import App
 from textual.pilot import Pilot
+from textual.widgets._toast import Toast
 
 from edge_agent import delivery
 from edge_agent.board import PointNow
@@ -38,12 +39,12 @@ class Still(Terminal):
         await asyncio.Event().wait()
 
 
-def walk(state: str, steps: Walk, size: tuple[int, int] = (80, 24)) -> None:
+def walk(state: str, steps: Walk, size: tuple[int, int] = (80, 24), *, notices: bool = False) -> None:
     """Run the terminal on a picture and take these steps."""
 
     async def run() -> None:
         terminal = Still(picture(state), texts("vi", strict=True), Painter(marks=True, colour=True), Frozen())
-        async with terminal.run_test(size=size) as pilot:
+        async with terminal.run_test(size=size, notifications=notices) as pilot:
             await pilot.pause()
             await steps(terminal, pilot)
 
@@ -164,7 +165,7 @@ def test_visitor_in_a_browser_starts_nothing(monkeypatch: pytest.MonkeyPatch, tm
     async def steps(terminal: Terminal, pilot: Pilot[None]) -> None:
         await pilot.press("5", "c", "b")
         await pilot.pause()
-        assert {notice.message for notice in terminal._notifications} == {texts("vi")("tui.visitor")}
+        assert {" ".join(notice.message.split()) for notice in terminal._notifications} == {texts("vi")("tui.visitor")}
         assert not any(run.running or run.lines for run in terminal._picture.runs.values())
 
     walk("ok", steps)
@@ -236,6 +237,23 @@ def test_copy_puts_the_screen_on_the_clipboard() -> None:
         assert copied.startswith(" Chí Minh")
 
     walk("ok", steps)
+
+
+@pytest.mark.parametrize("size", [(40, 20), (80, 24), (200, 60)])
+def test_notice_covers_no_first_step(size: tuple[int, int]) -> None:
+    """What is said for a moment stands in the last lines of the page, as wide as it is and as low as it can; what it
+    says is never taken for markup."""
+
+    async def steps(terminal: Terminal, pilot: Pilot[None]) -> None:
+        terminal._notice("[/etc] " + texts("vi")("tui.read_only.how"))
+        await pilot.pause(0.2)
+        (toast,) = terminal.screen.query(Toast)
+        assert "[/etc]" in str(toast.render())
+        assert toast.region.width == size[0]
+        assert toast.region.bottom == size[1] - 1
+        assert toast.region.height <= (4 if size[0] == 40 else 2)
+
+    walk("fault", steps, size, notices=True)
 
 
 def test_paused_screen_holds_still() -> None:
