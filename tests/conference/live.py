@@ -67,6 +67,23 @@ async def live(state: Path, port_number: int = 0, **settings: Any) -> AsyncItera
         await serving
 
 
+@contextlib.asynccontextmanager
+async def nothing_unhandled() -> AsyncIterator[None]:
+    """Whatever happens inside, the event loop's last resort hears nothing of it."""
+    problems: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: problems.append(context))
+    yield
+    assert problems == []
+
+
+async def watched(meeting: Live) -> tuple[Page, Page]:
+    """A page that sends, and one that sees its picture."""
+    sender, viewer = [await meeting.join(site=f"cl-0{n}") for n in range(2)]
+    sender.send_media()
+    await viewer.until(lambda: bool(viewer.sees()))
+    return sender, viewer
+
+
 class Page:
     """What a browser's page does, without a browser."""
 

@@ -10,7 +10,7 @@ from conference import messages
 from conference.caller import Caller
 from tests.conference.attacks import ATTACKS, HELLO, Attack, assert_went_on, shoot
 from tests.conference.floods import dawdle, ended
-from tests.conference.live import Page, live
+from tests.conference.live import Page, live, nothing_unhandled
 
 
 @pytest.mark.parametrize("attack", ATTACKS)
@@ -18,9 +18,7 @@ def test_picture_goes_on_through(attack: Attack, tmp_path: Path) -> None:
     """Others' media goes on, nothing reaches the loop's handler, and a newcomer still gets in."""
 
     async def scenario() -> None:
-        problems: list[object] = []
-        asyncio.get_running_loop().set_exception_handler(lambda _loop, context: problems.append(context))
-        async with live(tmp_path) as meeting:
+        async with nothing_unhandled(), live(tmp_path) as meeting:
             pages = [await meeting.join(site=f"cl-0{n}") for n in range(3)]
             pages[0].send_media()
             await pages[2].until(lambda: pages[0].welcome.you in pages[2].sees())
@@ -32,7 +30,6 @@ def test_picture_goes_on_through(attack: Attack, tmp_path: Path) -> None:
             await late.until(lambda: pages[0].welcome.you in late.sees())
             for page in (*pages, late):
                 await page.drop()
-        assert problems == []
 
     asyncio.run(scenario())
 

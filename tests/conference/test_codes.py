@@ -18,19 +18,8 @@ from conference.caller import Caller
 from conference.codes import DIGITS, ROOM_WINDOW, TRIES_PER_ADDRESS, TRIES_PER_ROOM, Codes, network
 from conference.tickets import DEVICE_LIFE, Refused, Tickets
 from drivers.meeting import FIELDS, MeetingWatch
+from tests.conference.conftest import Clock
 from tests.conference.live import Live, Page, live
-
-
-class Clock:
-    now = 1_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
 
 
 def tried(codes: Codes, typed: str, address: str) -> str:

@@ -9,7 +9,7 @@ import pytest
 
 from tests.conference.attacks import assert_went_on
 from tests.conference.floods import FLOODS, Flood
-from tests.conference.live import live
+from tests.conference.live import live, nothing_unhandled, watched
 
 LONGEST = 5.0
 """Seconds for an answer, and without a packet; strict on a process of its own: test_siege.py."""
@@ -20,12 +20,8 @@ def test_page_answers_through(flood: Flood, tmp_path: Path, caplog: pytest.LogCa
     """A probe is answered and the picture goes on all the while, the greedy are cut off, and the log stays short."""
 
     async def scenario() -> None:
-        problems: list[object] = []
-        asyncio.get_running_loop().set_exception_handler(lambda _loop, context: problems.append(context))
-        async with live(tmp_path) as meeting:
-            sender, viewer = [await meeting.join(site=f"cl-0{n}") for n in range(2)]
-            sender.send_media()
-            await viewer.until(lambda: bool(viewer.sees()))
+        async with nothing_unhandled(), live(tmp_path) as meeting:
+            sender, viewer = await watched(meeting)
             start = time.monotonic()
             attacking = asyncio.create_task(flood(meeting))
             while not attacking.done():
@@ -38,7 +34,6 @@ def test_page_answers_through(flood: Flood, tmp_path: Path, caplog: pytest.LogCa
             assert_went_on(viewer, start, LONGEST)
             for page in (sender, viewer):
                 await page.drop()
-        assert problems == []
 
     asyncio.run(scenario())
     assert len([record for record in caplog.records if record.levelno >= logging.INFO]) < 100

@@ -112,6 +112,17 @@ def test_full_box_turns_newcomers_away(tmp_path: Path) -> None:
     asyncio.run(scenario())
 
 
+async def two_who_wait(meeting: Live) -> list[Page]:
+    """Who came before the hour: they know of each other and are told to wait."""
+    pages = [await meeting.join(site=f"cl-0{n}") for n in range(2)]
+    pages[0].send_media()
+    await pages[1].until(lambda: len(pages[1].members()) == 2)
+    told = pages[1].state[messages.Members]
+    assert isinstance(told, messages.Members)
+    assert told.waiting
+    return pages
+
+
 def test_planned_meeting_waits_for_its_chair(tmp_path: Path) -> None:
     """Before the hour nobody is seen until the chair comes; the page says so."""
     start = datetime.now(UTC) + timedelta(minutes=10)
@@ -122,12 +133,7 @@ def test_planned_meeting_waits_for_its_chair(tmp_path: Path) -> None:
             async with meeting.session.get(f"{meeting.url}/api/home") as response:
                 home = await response.json()
             assert (home["title"], home["room"]) == ("Giao ban tuần", "giao-ban")
-            pages = [await meeting.join(site=f"cl-0{n}") for n in range(2)]
-            pages[0].send_media()
-            await pages[1].until(lambda: len(pages[1].members()) == 2)
-            members = pages[1].state[messages.Members]
-            assert isinstance(members, messages.Members)
-            assert members.waiting
+            pages = await two_who_wait(meeting)
             assert pages[1].sees() == set()
             chair = await meeting.join("chair")
             await pages[1].until(lambda: pages[1].sees() == {pages[0].welcome.you})
@@ -162,12 +168,7 @@ def test_meeting_whose_hour_has_come(tmp_path: Path) -> None:
 
     async def scenario() -> None:
         async with live(tmp_path, schedule=(plan,)) as meeting:
-            pages = [await meeting.join(site=f"cl-0{n}") for n in range(2)]
-            pages[0].send_media()
-            await pages[1].until(lambda: len(pages[1].members()) == 2)
-            told = pages[1].state[messages.Members]
-            assert isinstance(told, messages.Members)
-            assert told.waiting
+            pages = await two_who_wait(meeting)
             await pages[1].until(lambda: pages[1].sees() == {pages[0].welcome.you})
             for page in pages:
                 await page.drop()

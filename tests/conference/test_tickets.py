@@ -8,18 +8,7 @@ import jwt
 import pytest
 
 from conference.tickets import DEFAULT_LIFE, Refused, Tickets
-
-
-class Clock:
-    now = 1_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
+from tests.conference.conftest import Clock
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from drivers.settings import Broker, Bus
 from drivers.sim.compare import Comparison, Delivered, compare
 from drivers.sim.ledger import read_ledger
 from edge_agent.demo_servers import Mosquitto
+from tests.drivers.test_decoders import TRAFFIC
 from tests.drivers.ward_process import WardProcess
 
 PROFILES = ("renke-01f4-station", "xy-md02", "eastron-sdm630", "dfrobot-sen0676-radar")
@@ -107,14 +108,7 @@ def test_mqtt_devices_read_by_the_driver(mosquitto: Mosquitto, tmp_path: Path) -
         "client_id": "edge-cl-02",
         "subscriptions": [
             {"topic": "application/+/device/+/event/up", "decoder": "chirpstack"},
-            {
-                "topic": "traffic/+/interval",
-                "decoder": "json",
-                "device": "{1}",
-                "time": "$.end",
-                "tags": {"lane": "$.lane", "dir": "$.dir", "class": "$.class"},
-                "points": {"traffic.count": "$.count", "traffic.speed_avg_kmh": "$.speed"},
-            },
+            TRAFFIC,
         ],
     }
 

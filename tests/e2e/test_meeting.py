@@ -147,7 +147,7 @@ def test_ticket_from_the_command_line_opens_the_room(folder: Path) -> None:
         assert (row["id"], row["name"], row["role"]) == (made["id"], "Phường Sao Đỏ", "chair")
         asyncio.run(welcomed_then_revoked(port, made["link"].partition("#t=")[2], file, made["id"]))
         code = json.loads(edge("ticket", "issue", "-c", file, "--code", "--json").stdout)
-        assert asyncio.run(entered(port, code["code"])) == "giao-ban"
+        assert asyncio.run(entered(port, code["code"]))["room"] == "giao-ban"
         listed = json.loads(edge("ticket", "list", "-c", file, "--json").stdout)
         assert [row["code"] for row in listed if row["id"] == code["id"]] == [code["code"]]
         assert edge("ticket", "revoke", code["id"], "-c", file).returncode == 0
@@ -173,13 +173,14 @@ async def welcomed_then_revoked(port: int, ticket: str, file: Path, id: str) -> 
         assert told["reason"] == "revoked"
 
 
-async def entered(port: int, code: str) -> str:
+async def entered(port: int, code: str) -> dict[str, str]:
+    """The page's answer to a code: a room, or the reason why not."""
     connector = aiohttp.TCPConnector(ssl=False)
     async with (
         aiohttp.ClientSession(connector=connector) as session,
         session.post(f"https://127.0.0.1:{port}/api/enter", json={"code": code}) as answer,
     ):
-        return str((await answer.json())["room"])
+        return dict(await answer.json())
 
 
 def test_tickets_as_people_see_them(folder: Path) -> None:
@@ -271,7 +272,7 @@ def test_guessing_is_an_alarm_for_the_technician(folder: Path) -> None:
         assert wait_until((folder / "s/meeting/meet.sock").exists, 60)
         code = json.loads(edge("ticket", "issue", "-c", file, "--code", "--json").stdout)["code"]
         for one in range(1, 6):
-            assert asyncio.run(refused(port, f"{(int(code) + one) % 10**8:08}")) == "wrong_code"
+            assert asyncio.run(entered(port, f"{(int(code) + one) % 10**8:08}"))["reason"] == "wrong_code"
         agent = Process(folder / "agent.log", "run", "-c", str(file))
         try:
             assert wait_until(lambda: named(folder / "agent.sock"), 60)
@@ -290,15 +291,6 @@ def named(control: Path) -> bool:
         return False
     found: Status = ask(control, "/status", Status)
     return any("127.0.0.1" in reason for reason in found.reasons)
-
-
-async def refused(port: int, code: str) -> str:
-    connector = aiohttp.TCPConnector(ssl=False)
-    async with (
-        aiohttp.ClientSession(connector=connector) as session,
-        session.post(f"https://127.0.0.1:{port}/api/enter", json={"code": code}) as answer,
-    ):
-        return str((await answer.json())["reason"])
 
 
 def test_demonstration_of_a_meeting(folder: Path) -> None:
