@@ -130,13 +130,18 @@ def _finding(rule: Rule, facts: Facts, text: Text, now: float) -> Finding:
         subject=facts.subject,
         since=since,
         sentence=told["sentence"] if other else text(f"finding.{rule.key}.what", **told),
-        works=text(f"finding.works.{rule.works}", **told),
+        works=text(f"finding.works.{_works(rule, told)}", **told),
         steps=text(f"finding.{rule.key}.try", **told).split("\n"),
         screen=rule.screen,
         item=facts.subject,
         of=rule.of,
         bus=told.get("bus", ""),
     )
+
+
+def _works(rule: Rule, told: Mapping[str, object]) -> str:
+    """What goes on all the same; of other devices on the line only where there are any."""
+    return "all_else" if rule.works == "others" and not told["others"] else rule.works
 
 
 def _holds(value: object, wanted: Scalar | list[Scalar]) -> bool:

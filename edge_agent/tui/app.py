@@ -73,7 +73,7 @@ class Terminal(Shell):
 
     def action_enter(self) -> None:
         """Where the selected row leads."""
-        row = self._page.selected
+        row = self._page.selected or self._page.first()
         if row and row.leads and self._place.screen == row.leads.screen == "modbus":
             self._type("tool", row.key, self._text("tui.modbus.type"))
         elif row and row.leads:

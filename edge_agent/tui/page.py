@@ -70,6 +70,11 @@ class Page(ScrollView, can_focus=True, inherit_bindings=False):
         """The row under the cursor."""
         return self.rows[self.cursor] if 0 <= self.cursor < len(self.rows) else None
 
+    def first(self) -> Row | None:
+        """The first row in sight that leads somewhere: what Enter is for while nothing is selected."""
+        top = self.scroll_offset.y
+        return next((row for row in self.rows[top : top + self.size.height] if row.leads), None)
+
     def show(self, rows: Sequence[Row], select: str = "") -> None:
         """New rows; the cursor stays on its thing, or goes to `select` (as soon as that has a row)."""
         held = select or self._wish or (self.selected.key if self.selected else "")

@@ -105,3 +105,12 @@ def test_steps_name_commands_that_exist() -> None:
     steps = [text for key, text in TEXTS["en"].sentences.items() if re.fullmatch(r"finding\.\w+\.try", key)]
     named = {word for step in steps for word in re.findall(r": edge ([a-z]+)", step)}
     assert named <= help_keys
+
+
+def test_device_alone_on_its_line_is_not_compared_with_others() -> None:
+    """Of other devices only where there are any."""
+    alone = Device(subject="met-1", bus="line-1", unit=1, state="silent", ever=True)
+    (found,) = judge([alone], texts("en"), 0.0)
+    assert found.works == "All other parts run normally."
+    (found,) = judge([msgspec.structs.replace(alone, others=2, others_ok=2)], texts("en"), 0.0)
+    assert found.works.startswith("2 of 2 other devices")

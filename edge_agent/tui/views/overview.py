@@ -221,11 +221,12 @@ def _machine(picture: Picture, frame: Frame) -> list[Part]:
     weak = power.low_now or power.throttled_now
     heat = "" if now.celsius is None else f"{text.number(now.celsius, 0)} °C"
     synced = "good" if now.clock.synced else "uncertain"
+    clock_words = text("tui.box.synced" if now.clock.synced else "tui.box.unsynced", source=now.clock.source)
     up = text("tui.overview.up", ago=now.up_s)
     free = text("tui.overview.free", free=float(storage.free_bytes), pct=storage.free_pct)
     return [
         *_network(now, frame),
-        Part(text("tui.box.clock"), synced, now.clock.source, place),
+        Part(text("tui.box.clock"), synced, clock_words, place),
         Part(text("tui.box.storage"), "bad" if storage.read_only else "good", free, place),
         Part(text("tui.overview.power"), "bad" if weak else "good", ", ".join(filter(None, (heat, up))), place),
     ]

@@ -98,13 +98,14 @@ def footer(frame: Frame, place: str) -> Row:
     """The screens and the keys that are always there."""
     text = frame.text
     names = [f"{i} {text(f'tui.screen.{screen.name}')}" for i, screen in enumerate(SCREENS, 1)]
-    keys = " / ? : b q"
+    keys = "/ ? : b q"
     line = " ".join(names)
-    if len(line) + len(keys) + 2 > frame.columns:
+    if width(line) + width(keys) + 2 > frame.columns:
         here = next((name for name, screen in zip(names, SCREENS, strict=True) if screen.name == place), "")
         line = f"1–8  [{here}]" if here else "1–8"
         return Row((Span(f" {line} ", "strong"), Span(f" {text('tui.footer.short')}", "dim")))
     spans = [Span(" ")]
     for name, screen in zip(names, SCREENS, strict=True):
         spans += [Span(name, "bar" if screen.name == place else ""), Span(" ")]
-    return Row((*spans, Span(keys, "dim")))
+    wide = width(line) + width(keys) + 3 <= frame.columns
+    return Row((*spans, Span(f"{' ' * wide}{keys}", "dim")))

@@ -51,20 +51,21 @@ def _sink(picture: Picture, frame: Frame, status: Status, name: str) -> list[Row
     leads = Place("uplink", sink.id)
     return [
         Row(head.spans, key=sink.id, leads=leads),
-        *fields(as_old([*pairs, *_day(picture, frame, name)], picture, frame), frame.columns),
+        *fields(as_old([*pairs, *_day(picture, frame, name, sink.waiting)], picture, frame), frame.columns),
         *_refused(picture, frame, name),
         row(),
     ]
 
 
-def _day(picture: Picture, frame: Frame, name: str) -> list[tuple[str, Piece]]:
+def _day(picture: Picture, frame: Frame, name: str, waiting: int) -> list[tuple[str, Piece]]:
     """The last 24 hours as a bar of what waited, and how long there is room."""
     text = frame.text
     day = next((each for each in picture.uplink.value or () if each.id == name), None)
     if day is None:
         return []
     waited = [None if each is None else float(each) for each in day.bar]
-    most = max((each for each in day.bar if each is not None), default=0)
+    # The bar knows what stood when it was last written; what waits now may be more already.
+    most = max([*(each for each in day.bar if each is not None), waiting])
     bar = sparkline(waited, min(DAY_COLUMNS, max(12, frame.columns - 30)))
     pairs: list[tuple[str, Piece]] = [
         (text("tui.uplink.day"), bar or "–"),

@@ -81,6 +81,18 @@ def test_enter_goes_to_what_is_selected() -> None:
     walk("ok", steps)
 
 
+def test_enter_without_a_choice_takes_the_first_that_leads_somewhere() -> None:
+    """On the overview that is the worst finding."""
+
+    async def steps(terminal: Terminal, pilot: Pilot[None]) -> None:
+        known = terminal._picture.findings.value
+        assert known is not None
+        await pilot.press("enter")
+        assert terminal._place.screen == known.findings[0].screen
+
+    walk("fault", steps)
+
+
 def test_finding_about_a_device_leads_to_its_own_registers() -> None:
     """Not to the first device of the bus: unit, function and first address of the one that does not answer."""
 
