@@ -149,6 +149,7 @@ def _shown(node: Node) -> str:
 
 
 def loc_of(error: ErrorDetails) -> Loc:
+    """Where pydantic found the fault, as our places are written."""
     return tuple(step for step in error["loc"] if step != "[key]")
 
 

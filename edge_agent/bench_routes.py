@@ -97,6 +97,7 @@ def place_of(app: App, name: str) -> Place:
 
 
 def number(request: web.Request, name: str, default: int, least: int, most: int) -> int:
+    """A whole number of the query. Raises 400 for what is none, or lies outside."""
     try:
         number = int(request.query.get(name, default))
     except ValueError:
@@ -107,7 +108,7 @@ def number(request: web.Request, name: str, default: int, least: int, most: int)
 
 
 def scan_wanted(request: web.Request, told: Bus) -> scan.Wanted:
-    """What the query asks to scan: lists are separated by commas."""
+    """What the query asks to scan: lists are separated by commas. Raises 400."""
     query = request.query
     try:
         wanted = scan.Wanted(

@@ -83,7 +83,7 @@ class Server:
 
     @property
     def pid(self) -> int:
-        """Process id of the running server."""
+        """Process id of the running server. Raises ServerFailed when it does not run."""
         if self._process is None:
             raise ServerFailed(f"{self.name} is not running")
         return self._process.pid

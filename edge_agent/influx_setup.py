@@ -358,7 +358,7 @@ class VictoriaMetrics:
         self._door = door
 
     async def sign_in(self) -> None:
-        """By a question that is not open to everybody, as `/ping` is."""
+        """By a question that is not open to everybody, as `/ping` is. Raises Red."""
         if (answer := await self._door.ask("/query", {"q": "SHOW DATABASES"})).status in (401, 403):
             raise Red("refused", error=answer.words)
 

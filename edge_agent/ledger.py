@@ -206,6 +206,7 @@ class Ledger:
             counts[hour, device, f"delivered:{name}"] -= n
 
     def add(self, counts: Mapping[Key, int]) -> None:
+        """Count on, in the open transaction."""
         self._db.executemany(
             "INSERT INTO ledger VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO UPDATE SET n = n + ?4",
             [(*key, n) for key, n in counts.items() if n],

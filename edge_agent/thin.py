@@ -54,7 +54,7 @@ class Condition(msgspec.Struct, frozen=True):
 
 
 def condition(text: str) -> Condition:
-    """A condition that the configuration has checked."""
+    """A condition that the configuration has checked; ValueError for any other."""
     found = _CONDITION.fullmatch(text)
     if found is None:
         raise ValueError(text)

@@ -107,7 +107,7 @@ class Trial:
     # --- steps ---
 
     def propose(self, text: str) -> Candidate:
-        """Say what is wrong with a candidate and what it changes, and keep it where it can be tried."""
+        """Say what is wrong with a candidate and what it changes, and keep it where it can be tried. Raises Refused."""
         if self._on():
             raise Refused("on_trial", who=self._note.by if self._note else "")
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -147,7 +147,7 @@ class Trial:
         return diff(_text(running.file) or "", text, running.file.name, Redactor(running))
 
     async def apply(self, by: str, seconds: float = CONFIRM_S) -> None:
-        """Run the candidate until it is confirmed, or the old one again."""
+        """Run the candidate until it is confirmed, `seconds` at most, or the old one again. Raises Refused."""
         if self._on():
             raise Refused("on_trial", who=self._note.by if self._note else "")
         config = self._usable()
@@ -161,7 +161,7 @@ class Trial:
         self._timer = asyncio.create_task(self._expire(seconds), name="config-trial")
 
     async def confirm(self) -> None:
-        """Keep it: the file is replaced at one stroke."""
+        """Keep it: the file is replaced at one stroke. Raises Refused."""
         if not self._on():
             raise Refused("no_trial")
         file = self._running().file
@@ -176,7 +176,7 @@ class Trial:
         log.warning("configuration confirmed file=%s", file)
 
     async def back(self) -> None:
-        """Run the old one again, now."""
+        """Run the old one again, now. Raises Refused."""
         if not self._on():
             raise Refused("no_trial")
         self._end_timer()

@@ -96,7 +96,10 @@ def find(root: object, place: Path) -> object:
 
 
 def named(template: str | None, topic: str) -> str:
-    """The device's name: `{1}` stands for the topic's level 1, counted from 0. Without a template: the whole topic."""
+    """The device's name: `{1}` stands for the topic's level 1, counted from 0. Without a template: the whole topic.
+
+    Raises Malformed where the topic is too long or has no such level.
+    """
     if len(topic) > MAX_TOPIC:
         raise Malformed(f"topic of {len(topic)} characters")
     if template is None:
