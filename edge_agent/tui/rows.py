@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
@@ -27,6 +28,8 @@ TWINS = str.maketrans(
     )
 )
 """Every mark has a twin of one ASCII letter, so that columns stay where they are."""
+AMID = re.compile(r"(?<=\S)…(?=\S)")
+"""A name without its middle: a dot for it would look like the dots of the name."""
 STATE_MARKS = MARKS | {"down": "✖", "refusing": "✖", "throttled": "▲", "up": "●"}
 STATE_MARKS |= {"unavailable": "○", "left_out": "○", "old": "◌"}
 """Shape of each state; a word always stands beside it."""
@@ -208,10 +211,10 @@ def sparkline(values: Sequence[float | None], columns: int) -> str:
 
 def in_ascii(text: str) -> str:
     """For terminals without these letters: twins for marks, Vietnamese letters without their marks."""
-    parts = unicodedata.normalize("NFD", text.translate(TWINS).replace("đ", "d").replace("Đ", "D"))
+    parts = unicodedata.normalize("NFD", with_twins(text).replace("đ", "d").replace("Đ", "D"))
     return "".join(letter for letter in parts if not unicodedata.combining(letter)).encode("ascii", "replace").decode()
 
 
 def with_twins(text: str) -> str:
     """Letters stay, marks become ASCII: for fonts that have one but not the other."""
-    return text.translate(TWINS)
+    return AMID.sub("~", text).translate(TWINS)

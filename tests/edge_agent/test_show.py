@@ -89,3 +89,9 @@ def test_quality_is_said_once() -> None:
     text = texts("vi")
     assert quality_words("good", "ok", text) == f"{mark('good')} tốt"
     assert quality_words("bad", "timeout", text).endswith(f" ({text('reason.timeout')})")
+
+
+@pytest.mark.parametrize(("name", "shown"), [("met-1.we…er.temp_c", "met-1.we~er.temp_c"), ("đang hỏi…", "đang hỏi.")])
+def test_name_without_its_middle_is_told_from_a_dotted_one(name: str, shown: str) -> None:
+    """On terminals that lack the mark: a dot there would belong to the name."""
+    assert with_twins(name) == shown

@@ -18,6 +18,7 @@ from edge_agent.meeting_now import MeetingNow, RoomNow
 from edge_agent.status import JournalStat, JournalStatus, SinkCursor, SinkStatus, Status
 from edge_agent.trial_now import ConfigNow
 from edge_agent.tui.picture import Away, Known, Line, MeetingPlace, Picture, Slave, Way
+from edge_agent.tui.runs import Progress
 from edge_agent.tui.shell import Moment
 from edge_agent.uplink import Uplink
 
@@ -53,6 +54,7 @@ def picture(state: str, language: str = "vi") -> Picture:
     found.language = language
     if state != "loading":
         of_state = {"ok": _good, "empty": _empty, "error": _bad, "fault": _fault}
+        of_state |= {"scan": _scan}
         of_state |= {"trial": _trial, "candidate": _candidate, "refused": _refused}
         of_state[state](found)
     return found
@@ -79,6 +81,15 @@ def _good(found: Picture) -> None:
     slaves = (Slave("water-1", 4, "hr", 0, 2), Slave("met-1", 5, "ir", 1, 1))
     found.buses = (Line("line-1", "/dev/ttyUSB0", slaves),)
     found.ways = (Way("field", "mqtt://10.0.0.2:1883"), Way("centre", "http://10.0.0.5:8086"))
+
+
+def _scan(found: Picture) -> None:
+    """A third of a line has been asked who is there."""
+    _good(found)
+    run = found.runs["modbus"]
+    run.words, run.running, run.begun = ("modbus", "scan", "line-1"), True, NOW - 6
+    run.lines.append("Địa chỉ 4, 9600 8N1: trả lời sau 31 ms; đã khai báo là water-1; có thể là: dfrobot-sen0676-radar")
+    run.progress = Progress(11, 32, "đang hỏi địa chỉ 12, 9600 8N1")
 
 
 def _room() -> RoomNow:

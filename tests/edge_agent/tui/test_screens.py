@@ -29,6 +29,7 @@ DOCS = Path(__file__).parents[3] / "docs" / "screens"
 SHOTS = [
     ("overview", "fault", "1"),
     ("points", "fault", "2"),
+    ("scan", "scan", "3"),
     ("uplink", "fault", "4"),
     ("meeting", "ok", "6"),
     ("box", "ok", "8"),
