@@ -41,6 +41,8 @@ LONG_OUTAGE, SPREAD = 60.0, 30.0
 """After an outage of so many seconds the backlog waits up to so many more: all boxes of a city come back at once."""
 LOOK = 20.0
 """Seconds between two looks at whether the server is still the same process."""
+AHEAD_EVERY = 2.0
+"""Seconds between two looks at what came while the disk takes nothing."""
 
 
 class SinkNow(msgspec.Struct):
@@ -144,6 +146,8 @@ class Delivery:
         self._life: Life | None = None
         self._looked = 0.0
         self._sent: deque[Sent] = deque()
+        self._ahead = 0
+        """Readings before this number of `Unwritten` were sent ahead, or are on disk."""
 
     async def run(self) -> None:
         """For ever."""
@@ -163,6 +167,8 @@ class Delivery:
         if self._due() <= 0 or self._journal.unheard:
             await self._look()
             self._journal.heard()
+        if await self._send_ahead():
+            return
         rows = await self._next()
         if not rows:
             return
@@ -180,11 +186,28 @@ class Delivery:
         """The next rows; none when nothing came until the server has to be looked at or the backlog may go on."""
         resting = self._pace.backlog_from - time.monotonic()
         patience = min(self._due(), resting) if resting > 0 else self._due()
+        if self._journal.unwritten.overdue:
+            patience = min(patience, AHEAD_EVERY)
         try:
             async with asyncio.timeout(max(0.0, patience)):
                 return await self._journal.take(self._sink.id, BATCH_READINGS, self._pace.bytes, only_live=resting > 0)
         except TimeoutError:
             return []
+
+    async def _send_ahead(self) -> bool:
+        """Send what the disk does not take; it counts only once it comes from there. Not to a server that may store
+        it twice then. Raises SinkDown or TooLarge."""
+        row, upto = self._journal.unwritten.after(self._ahead)
+        if row is None:
+            return False
+        if not self._met:
+            await self._look()
+        if self._life is not None:
+            return False
+        await self._sink.send([row])
+        self._ahead = upto
+        self._works()
+        return True
 
     # --- what counts as delivered -------------------------------------------------------------------------------------
 

@@ -27,6 +27,7 @@ from edge_agent.recovery import RETRY, Recovery
 from edge_agent.rows import Group, Held, Row, Stat
 from edge_agent.schema import Unreachable
 from edge_agent.store import Store
+from edge_agent.unwritten import Unwritten
 from edge_agent.waits import set_within, soon
 from edge_agent.wear import Wear
 
@@ -78,6 +79,7 @@ class Journal:
         self.keep_ms = int(keep_days * DAY_MS)
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="journal")
         self._pending = Group()
+        self.unwritten = Unwritten(store.site)
         self._dones: list[Callable[[], None]] = []
         self._dirty: set[str] = set()
         self._out = Outgoing(self)
@@ -94,8 +96,7 @@ class Journal:
         self.error = None if store.missing is None else str(store.missing)
         """What the last commit failed with; None: it worked."""
         self.failing_since = 0.0 if store.missing is None else time.time()
-        self.progress = time.monotonic()
-        self.commit_ms = 0.0
+        self.progress, self.commit_ms = time.monotonic(), 0.0
         self.top = store.last_id
         """Sequence number of the last reading on disk."""
         self.undated = store.undated.after
@@ -112,9 +113,12 @@ class Journal:
     # --- in -----------------------------------------------------------------------------------------------------------
 
     def put(self, readings: Iterable[Readings], done: Callable[[], None] | None = None) -> None:
-        """Take readings in; `done` is called in the event loop once they are on disk."""
+        """Take readings in; `done` is called once they are on disk. Raises Miscounted; then none of them is taken."""
+        group = Group()
         for some in readings:
-            self._pending.add(some)
+            group.add(some)
+        self._pending.extend(group)
+        self.unwritten.extend(group.readings, kept=done is not None)
         if done is not None:
             self._dones.append(done)
             self._urgent.set()
@@ -176,7 +180,7 @@ class Journal:
         async with self._lock:
             self._wake.clear()
             self._urgent.clear()
-            group, self._pending = self._pending, Group()
+            group, self._pending, upto = self._pending, Group(), self.unwritten.end
             dones, self._dones = self._dones, []
             dirty, self._dirty = self._dirty, set()
             group.states = {name: pack_state(self.states[name]) for name in dirty}
@@ -190,6 +194,7 @@ class Journal:
             except BaseException:
                 self._take_back(group, dones, dirty)
                 raise
+            self.unwritten.written(upto)
             self._succeeded(began)
         for done in dones:
             _call_back(done)

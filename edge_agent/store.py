@@ -51,7 +51,7 @@ class Store:
         self.path = path
         self.max_bytes = max_bytes
         self.policy = policy
-        self._site = site
+        self.site = site
         self._encoder = Encoder(site)
         self._boot_id = boot
         self._unsaved: dict[Key, Tally] = {}
@@ -115,7 +115,7 @@ class Store:
     def _read_all(self, tail: Tail | None = None) -> None:
         self.ledger = Ledger(self._db)
         self.holes = Holes(self._db)
-        self.room = Room(self._db, self.ledger, self.holes, self._site)
+        self.room = Room(self._db, self.ledger, self.holes, self.site)
         self.mending = Mending(self._db, self.path, self.ledger, self.holes)
         self._limit_pages()
         self._read_numbers()
