@@ -55,6 +55,10 @@ class Stat(msgspec.Struct, frozen=True):
     """The last of the stamps that are far ahead of their commit: some device's clock is wrong."""
 
 
+class Miscounted(ValueError):
+    """Readings with another number of values than of quantities: which is which, nobody knows. A driver is at fault."""
+
+
 class Group:
     """What goes into one commit: readings with their counts, and what sinks have settled."""
 
@@ -72,8 +76,11 @@ class Group:
         self.held: list[Held] = []
 
     def add(self, readings: Readings) -> None:
-        """Put one instant of a source in."""
-        values = len(readings.values)
+        """Put one instant of a source in. Raises Miscounted."""
+        values, quantities = len(readings.values), len(readings.source.quantities)
+        if values != quantities:
+            device, measurement = readings.source.device, readings.source.measurement
+            raise Miscounted(f"{device} {measurement}: {values} values for {quantities} quantities")
         if readings.faults and (values := values - readings.values.count(None)) == 0:
             add_to(self.silent, readings)
             return
