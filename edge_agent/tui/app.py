@@ -14,6 +14,7 @@ from textual.screen import Screen as TextualScreen
 
 from edge_agent.tui.driver import MeasuredDriver
 from edge_agent.tui.maintain import RENEW, RESTARTS, YES, Cannot, said_of, why_not
+from edge_agent.tui.palette import Commands
 from edge_agent.tui.rows import Place
 from edge_agent.tui.runs import report_file
 from edge_agent.tui.shell import Shell
@@ -32,6 +33,7 @@ def _key(key: str, action: str) -> Binding:
 class Terminal(Shell):
     """The technician's terminal."""
 
+    COMMANDS = {Commands}  # noqa: RUF012 - as Textual declares it
     BINDINGS = [  # noqa: RUF012 - as Textual declares it
         *(_key(str(i), f"go('{screen.name}')") for i, screen in enumerate(SCREENS, 1)),
         _key("colon", "command_palette"),

@@ -215,6 +215,11 @@ def in_ascii(text: str) -> str:
     return "".join(letter for letter in parts if not unicodedata.combining(letter)).encode("ascii", "replace").decode()
 
 
+def bare(text: str) -> str:
+    """For searching: small letters without marks, as many as before."""
+    return in_ascii(unicodedata.normalize("NFC", text)).casefold()
+
+
 def with_twins(text: str) -> str:
     """Letters stay, marks become ASCII: for fonts that have one but not the other."""
     return AMID.sub("~", text).translate(TWINS)

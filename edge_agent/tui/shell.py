@@ -52,6 +52,7 @@ class Shell(App[None]):
     Screen { layout: vertical; }
     #line { height: 1; border: none; padding: 0 1; display: none; }
     #line.open { display: block; }
+    SearchIcon { display: none; }
     ToastRack { overflow: hidden; }
     Toast { width: 100%; max-width: 100%; margin: 0; padding: 0; text-style: reverse; }
     Toast.-information, Toast.-warning, Toast.-error { border: none; }
@@ -167,6 +168,10 @@ class Shell(App[None]):
         lines = [row.plain.ljust(columns) for line in words.splitlines() for row in paragraph(line, columns - 1, 1)]
         shown = "\n".join(lines if self._page.painter.marks else map(with_twins, lines))
         self.notify(shown, severity=severity, timeout=timeout, markup=False)
+
+    def none_found(self) -> str:
+        """For the palette."""
+        return self._text("tui.palette.none")
 
     # --- keys ---------------------------------------------------------------------------------------------------------
 

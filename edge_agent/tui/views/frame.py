@@ -10,7 +10,7 @@ import msgspec
 
 from edge_agent.text import Text
 from edge_agent.tui.picture import Known, Picture
-from edge_agent.tui.rows import PHONE, Piece, Place, Row, Span, aged, paragraph, row, stated
+from edge_agent.tui.rows import PHONE, Piece, Place, Row, Span, aged, bare, paragraph, row, stated
 from edge_agent.tui.runs import Run
 
 if TYPE_CHECKING:
@@ -49,8 +49,9 @@ class Frame(msgspec.Struct, frozen=True):
         return self.columns < PHONE
 
     def fits(self, words: str) -> bool:
-        """The filter lets it through."""
-        return self.find.casefold() in words.casefold()
+        """The filter lets it through; one that is typed without marks finds words with marks too."""
+        wanted = self.find.casefold()
+        return wanted in words.casefold() or wanted in bare(words)
 
 
 View = Callable[[Picture, Frame], list[Row]]
