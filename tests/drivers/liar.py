@@ -12,8 +12,8 @@ import struct
 import time
 import tty
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -75,10 +75,14 @@ class Slave:
 
     # --- the wire ---
 
-    async def listen(self, port: int = 0) -> tuple[asyncio.Server, int]:
-        """Serve on a TCP port of loopback."""
+    @asynccontextmanager
+    async def on_tcp(self, port: int = 0) -> AsyncIterator[int]:
+        """Serve on a TCP port of loopback, and give it. Leaving takes no more connections."""
         server = await asyncio.start_server(self._serve, "127.0.0.1", port)
-        return server, int(server.sockets[0].getsockname()[1])
+        try:
+            yield int(server.sockets[0].getsockname()[1])
+        finally:
+            server.close()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._links.add(writer)

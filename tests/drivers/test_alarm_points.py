@@ -122,8 +122,7 @@ def test_alarm_point_without_an_answer(run: Run) -> None:
 
     async def main() -> None:
         slave = Slave()
-        server, port = await slave.listen()
-        async with polled(bus(port, device(every=0.03)), MARKED) as (driver, batches):
+        async with slave.on_tcp() as port, polled(bus(port, device(every=0.03)), MARKED) as (driver, batches):
             first, second = await take(batches, 2)
             assert first.readings[-1].values == right(slave, 1, 3, 4000)
             assert second.readings[-1].values == right(slave, 1, 3, 0, 2000, 6000, 8000)
@@ -138,7 +137,6 @@ def test_alarm_point_without_an_answer(run: Run) -> None:
             back = await until(batches, lambda b: of(b, 1, "weather") and None not in b.readings[-1].values)
             assert of(back[-2], 1, "water")
             assert driver.troubles() == []
-        server.close()
 
     run(main())
 
@@ -149,14 +147,12 @@ def test_other_points_without_an_answer(run: Run) -> None:
     async def main() -> None:
         slave = Slave()
         slave.always = lambda s, ask: (liar.honest if ask.start == 4000 else liar.exception(4))(s, ask)
-        server, port = await slave.listen()
-        async with polled(bus(port, device(every=0.03)), MARKED) as (driver, batches):
+        async with slave.on_tcp() as port, polled(bus(port, device(every=0.03)), MARKED) as (driver, batches):
             found = await take(batches, 12)
             alarms = [batch for batch in found if of(batch, 1, "water")]
             assert 6 <= len(alarms) <= 9
             assert all(batch.readings[-1].values == right(slave, 1, 3, 4000) for batch in alarms)
             [trouble] = driver.troubles()
             assert (trouble.what, trouble.failed) == ("device_exception", False)
-        server.close()
 
     run(main())

@@ -74,16 +74,15 @@ def test_costs_of_a_device_that_is_slow(run: Run) -> None:
         slave = Slave()
         slow = liar.after(0.05)
         slave.always = lambda s, ask: slow(s, ask) if ask.unit == 1 else []
-        server, port = await slave.listen()
-        told = bus(port, device(1, every=0.06), device(2, every=9.0), timeout=0.2)
-        async with polled(told) as (driver, batches):
-            end = monotonic() + 15
-            await until(batches, lambda _: driver.devices["d1"].ok >= 10 or monotonic() > end)
-            found = running(told, driver.units())
-        answers, silent = found.devices
-        assert (answers.measured, silent.measured, found.measured) == (True, False, False)
-        assert answers.request_ms >= 50
-        assert found.load_pct > 80
-        server.close()
+        async with slave.on_tcp() as port:
+            told = bus(port, device(1, every=0.06), device(2, every=9.0), timeout=0.2)
+            async with polled(told) as (driver, batches):
+                end = monotonic() + 15
+                await until(batches, lambda _: driver.devices["d1"].ok >= 10 or monotonic() > end)
+                found = running(told, driver.units())
+            answers, silent = found.devices
+            assert (answers.measured, silent.measured, found.measured) == (True, False, False)
+            assert answers.request_ms >= 50
+            assert found.load_pct > 80
 
     run(main())

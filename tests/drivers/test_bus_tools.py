@@ -141,11 +141,11 @@ def test_scan_over_tcp(run: Run) -> None:
     async def main() -> None:
         slave = Slave()
         slave.always = by_unit({1: honest, KNOWN: honest} | {unit: exception(11) for unit in (2, 3, 4, 5, 6, 8, 9, 10)})
-        server, port = await slave.listen()
-        told = bus(port, device(1, every=0.05))
-        async with server, running(told) as driver:
-            found, _ = await scanned(driver, told, QUICK)
-        assert [each.unit for each in found] == [1, KNOWN]
+        async with slave.on_tcp() as port:
+            told = bus(port, device(1, every=0.05))
+            async with running(told) as driver:
+                found, _ = await scanned(driver, told, QUICK)
+            assert [each.unit for each in found] == [1, KNOWN]
 
     run(main())
 
@@ -306,15 +306,15 @@ def test_read_takes_the_neighbours_that_there_are(run: Run) -> None:
 
     async def main() -> None:
         slave = Slave()
-        server, port = await slave.listen()
-        slave.always = lambda slave, ask: (exception(2) if ask.start < 10 else honest)(slave, ask)
-        told = bus(port, device(1, every=5.0))
-        async with server, running(told) as driver:
-            seen = await look(driver, Request(KNOWN, 3, 10, 2), 0.5, beside=True)
-            inner = await look(driver, Request(KNOWN, 3, 20, 2), 0.5, beside=True)
-        assert seen.words == {at: slave.value(KNOWN, 3, at) for at in (10, 11, 12)}
-        assert sorted(inner.words) == [19, 20, 21, 22]
-        assert (seen.outcome, seen.sent[-17:]) == ("ok", "07 03 00 0a 00 02")
+        async with slave.on_tcp() as port:
+            slave.always = lambda slave, ask: (exception(2) if ask.start < 10 else honest)(slave, ask)
+            told = bus(port, device(1, every=5.0))
+            async with running(told) as driver:
+                seen = await look(driver, Request(KNOWN, 3, 10, 2), 0.5, beside=True)
+                inner = await look(driver, Request(KNOWN, 3, 20, 2), 0.5, beside=True)
+            assert seen.words == {at: slave.value(KNOWN, 3, at) for at in (10, 11, 12)}
+            assert sorted(inner.words) == [19, 20, 21, 22]
+            assert (seen.outcome, seen.sent[-17:]) == ("ok", "07 03 00 0a 00 02")
 
     run(main())
 
@@ -325,20 +325,20 @@ def test_frames_are_told_with_their_points(run: Run, rtu: bool) -> None:
 
     async def main() -> None:
         slave = Slave(rtu=rtu)
-        server, port = await slave.listen()
-        told = bus(port, device(1, every=0.05), framer="rtu" if rtu else "tcp")
-        seen: list[Seen] = []
-        words = Interpreter(told, {"test": WEATHER})
-        async with server, running(told) as driver:
-            stop = driver.tap(lambda frame: seen.append(words.read(frame, 0)))
-            await until(lambda: len(seen) >= 4)
-            stop()
-        asked = next(each for each in seen if each.sent)
-        came = next(each for each in seen if not each.sent)
-        assert (asked.device, asked.unit, asked.fc, asked.start, asked.count) == ("d1", 1, 3, 0, 2)
-        assert [(point.point, point.value) for point in came.points] == [
-            ("weather.temp_c", slave.value(1, 3, 0)),
-            ("weather.rh_pct", slave.value(1, 3, 1)),
-        ]
+        async with slave.on_tcp() as port:
+            told = bus(port, device(1, every=0.05), framer="rtu" if rtu else "tcp")
+            seen: list[Seen] = []
+            words = Interpreter(told, {"test": WEATHER})
+            async with running(told) as driver:
+                stop = driver.tap(lambda frame: seen.append(words.read(frame, 0)))
+                await until(lambda: len(seen) >= 4)
+                stop()
+            asked = next(each for each in seen if each.sent)
+            came = next(each for each in seen if not each.sent)
+            assert (asked.device, asked.unit, asked.fc, asked.start, asked.count) == ("d1", 1, 3, 0, 2)
+            assert [(point.point, point.value) for point in came.points] == [
+                ("weather.temp_c", slave.value(1, 3, 0)),
+                ("weather.rh_pct", slave.value(1, 3, 1)),
+            ]
 
     run(main())

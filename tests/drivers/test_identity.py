@@ -33,19 +33,18 @@ def test_a_device_that_was_swapped(run: Run) -> None:
 
     async def main() -> None:
         slave = Slave()
-        server, port = await slave.listen()
-        number = slave.value(1, 3, 40)
-        mine = device(every=0.02).model_copy(update={"identity": {"serial": number}})
-        async with polled(bus(port, mine), TOLD) as (driver, batches):
-            assert values((await take(batches, 1))[0]) == right(slave, 1, 3, 0)
-        other = device(every=0.02).model_copy(update={"identity": {"serial": 4711}})
-        async with polled(bus(port, other), TOLD) as (driver, batches):
-            batch = (await take(batches, 1))[0]
-            assert values(batch) == (None,)
-            [trouble] = driver.troubles()
-            assert (trouble.what, trouble.facts["found"]) == ("device_identity", f"serial={number}")
-            assert driver.devices["d1"].cause == "identity"
-        server.close()
+        async with slave.on_tcp() as port:
+            number = slave.value(1, 3, 40)
+            mine = device(every=0.02).model_copy(update={"identity": {"serial": number}})
+            async with polled(bus(port, mine), TOLD) as (driver, batches):
+                assert values((await take(batches, 1))[0]) == right(slave, 1, 3, 0)
+            other = device(every=0.02).model_copy(update={"identity": {"serial": 4711}})
+            async with polled(bus(port, other), TOLD) as (driver, batches):
+                batch = (await take(batches, 1))[0]
+                assert values(batch) == (None,)
+                [trouble] = driver.troubles()
+                assert (trouble.what, trouble.facts["found"]) == ("device_identity", f"serial={number}")
+                assert driver.devices["d1"].cause == "identity"
 
     run(main())
 
@@ -59,26 +58,25 @@ def test_a_running_device_that_is_swapped(run: Run, monkeypatch: pytest.MonkeyPa
         swapped = False
         monkeypatch.setattr(another, "value", lambda unit, fc, address: 4711 if address == 40 else 99)
         mine.always = lambda slave, ask: [(0, (another if swapped else slave).answer(ask))]
-        server, port = await mine.listen()
-        told = device(every=0.02)  # what its number is, it told itself when it was first asked
-        async with polled(bus(port, told, timeout=1.0), TOLD) as (driver, batches):
-            await until(batches, was_read)
-            swapped, began = True, time.monotonic()
-            await until(batches, lambda batch: values(batch) == (None,))
-            assert time.monotonic() - began < 5.0
-            found = await until(batches, lambda _: bool(driver.troubles()))
-            assert all(values(batch) == (None,) for batch in found)
-            [trouble] = driver.troubles()
-            assert (trouble.what, trouble.facts["found"]) == ("device_identity", "serial=4711")
-            until_asked = len(mine.asked)
-            for batch in await take(batches, 3):
-                assert values(batch) == (None,)
-            assert {ask.start for ask in mine.asked[until_asked:]} == {40}
-            swapped = False
-            back = (await until(batches, was_read))[-1]
-            assert values(back) == right(mine, 1, 3, 0)
-            assert driver.troubles() == []
-        server.close()
+        async with mine.on_tcp() as port:
+            told = device(every=0.02)  # what its number is, it told itself when it was first asked
+            async with polled(bus(port, told, timeout=1.0), TOLD) as (driver, batches):
+                await until(batches, was_read)
+                swapped, began = True, time.monotonic()
+                await until(batches, lambda batch: values(batch) == (None,))
+                assert time.monotonic() - began < 5.0
+                found = await until(batches, lambda _: bool(driver.troubles()))
+                assert all(values(batch) == (None,) for batch in found)
+                [trouble] = driver.troubles()
+                assert (trouble.what, trouble.facts["found"]) == ("device_identity", "serial=4711")
+                until_asked = len(mine.asked)
+                for batch in await take(batches, 3):
+                    assert values(batch) == (None,)
+                assert {ask.start for ask in mine.asked[until_asked:]} == {40}
+                swapped = False
+                back = (await until(batches, was_read))[-1]
+                assert values(back) == right(mine, 1, 3, 0)
+                assert driver.troubles() == []
 
     run(main())
 
@@ -89,13 +87,12 @@ def test_a_device_that_refuses_to_be_told(run: Run) -> None:
     async def main() -> None:
         slave = Slave()
         slave.always = at_40(liar.exception(2))
-        server, port = await slave.listen()
-        async with polled(bus(port, device(every=0.02)), TOLD) as (driver, batches):
-            found = await take(batches, 4)
-            assert all(map(was_read, found))
-            assert driver.troubles() == []
-        assert [ask.start for ask in slave.asked] == [40, 0, 0, 0, 0]
-        server.close()
+        async with slave.on_tcp() as port:
+            async with polled(bus(port, device(every=0.02)), TOLD) as (driver, batches):
+                found = await take(batches, 4)
+                assert all(map(was_read, found))
+                assert driver.troubles() == []
+            assert [ask.start for ask in slave.asked] == [40, 0, 0, 0, 0]
 
     run(main())
 
@@ -122,8 +119,10 @@ def test_a_known_device_that_ignores_the_question(run: Run) -> None:
 
     async def main() -> None:
         slave = Slave()
-        server, port = await slave.listen()
-        async with polled(bus(port, device(every=0.02), timeout=0.02), TOLD) as (_, batches):
+        async with (
+            slave.on_tcp() as port,
+            polled(bus(port, device(every=0.02), timeout=0.02), TOLD) as (_, batches),
+        ):
             assert was_read((await take(batches, 1))[0])
             slave.lies.append(liar.silence)
             await until(batches, lambda batch: not was_read(batch))
@@ -132,7 +131,6 @@ def test_a_known_device_that_ignores_the_question(run: Run) -> None:
             slave.always = liar.honest
             found = await until(batches, was_read)
             assert values(found[-1]) == right(slave, 1, 3, 0)
-        server.close()
 
     run(main())
 
@@ -147,12 +145,11 @@ def test_a_number_that_answers_only_in_a_block(run: Run) -> None:
 
     async def main() -> None:
         slave = Slave()
-        server, port = await slave.listen()
-        other = device(every=0.02).model_copy(update={"identity": {"serial": 4711}})
-        async with polled(bus(port, other), whole) as (driver, batches):
-            assert not was_read((await take(batches, 1))[0])
-            assert driver.troubles()[0].facts["found"] == f"serial={slave.value(1, 3, 45)}"
-        assert (slave.asked[0].start, slave.asked[0].number) == (40, 10)
-        server.close()
+        async with slave.on_tcp() as port:
+            other = device(every=0.02).model_copy(update={"identity": {"serial": 4711}})
+            async with polled(bus(port, other), whole) as (driver, batches):
+                assert not was_read((await take(batches, 1))[0])
+                assert driver.troubles()[0].facts["found"] == f"serial={slave.value(1, 3, 45)}"
+            assert (slave.asked[0].start, slave.asked[0].number) == (40, 10)
 
     run(main())

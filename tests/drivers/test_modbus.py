@@ -88,15 +88,14 @@ def test_coils_and_kinds(run: Run) -> None:
 
     async def main() -> None:
         slave = Slave()
-        server, port = await slave.listen()
-        async with polled(bus(port), mixed) as (_, batches):
-            [batch] = await take(batches, 1)
-        congested, count, interval, bit = values(batch)
-        assert congested is bool(slave.value(1, 1, 3) & 1)
-        assert (type(count), count) == (int, round(slave.value(1, 3, 10) / 10))
-        assert (type(interval), interval) == (int, slave.value(1, 3, 11))
-        assert (type(bit), bit) == (int, slave.value(1, 3, 12) & 1)
-        server.close()
+        async with slave.on_tcp() as port:
+            async with polled(bus(port), mixed) as (_, batches):
+                [batch] = await take(batches, 1)
+            congested, count, interval, bit = values(batch)
+            assert congested is bool(slave.value(1, 1, 3) & 1)
+            assert (type(count), count) == (int, round(slave.value(1, 3, 10) / 10))
+            assert (type(interval), interval) == (int, slave.value(1, 3, 11))
+            assert (type(bit), bit) == (int, slave.value(1, 3, 12) & 1)
 
     run(main())
 
@@ -114,19 +113,18 @@ def test_a_station_with_several_measurements(run: Run) -> None:
 
     async def main() -> None:
         slave = Slave()
-        server, port = await slave.listen()
-        async with polled(bus(port, device(every=0.3)), station) as (_, batches):
-            first, second = await take(batches, 2)
-        got = [([r.source.point(i) for i in range(len(r.values))], r.values) for r in first.readings]
-        assert got == [
-            (["d1.noise.la_db"], right(slave, 1, 3, 500)),
-            (["d1.weather.rain_mm", "d1.weather.temp_c"], right(slave, 1, 3, 501, 504)),
-            (["d1.counter.count"], right(slave, 1, 3, 502)),
-            (["d1.counter.count[src=out]"], right(slave, 1, 3, 503)),
-        ]
-        assert all(a.source is b.source for a, b in zip(first.readings, second.readings, strict=True))
-        assert {(ask.start, ask.number) for ask in slave.asked} == {(500, 16)}
-        server.close()
+        async with slave.on_tcp() as port:
+            async with polled(bus(port, device(every=0.3)), station) as (_, batches):
+                first, second = await take(batches, 2)
+            got = [([r.source.point(i) for i in range(len(r.values))], r.values) for r in first.readings]
+            assert got == [
+                (["d1.noise.la_db"], right(slave, 1, 3, 500)),
+                (["d1.weather.rain_mm", "d1.weather.temp_c"], right(slave, 1, 3, 501, 504)),
+                (["d1.counter.count"], right(slave, 1, 3, 502)),
+                (["d1.counter.count[src=out]"], right(slave, 1, 3, 503)),
+            ]
+            assert all(a.source is b.source for a, b in zip(first.readings, second.readings, strict=True))
+            assert {(ask.start, ask.number) for ask in slave.asked} == {(500, 16)}
 
     run(main())
 
@@ -139,17 +137,16 @@ def test_a_start(run: Run) -> None:
 
     async def main() -> None:
         slave = Slave()
-        server, port = await slave.listen()
-        units = [device(unit, every=0.4) for unit in (1, 2, 3, 4)]
-        async with polled(bus(port, *units)) as (_, batches):
-            await take(batches, 12)
-        first, second, third = slave.asked[:4], slave.asked[4:8], slave.asked[8:12]
-        assert first[-1].at - first[0].at < 0.05
-        assert sorted(ask.unit for ask in first) == sorted(ask.unit for ask in second) == [1, 2, 3, 4]
-        gaps = [b.at - a.at for a, b in pairwise(second)]
-        assert gaps == pytest.approx([0.1] * 3, abs=0.03)
-        assert [b.at - a.at for a, b in zip(second, third, strict=True)] == pytest.approx([0.4] * 4, abs=0.03)
-        server.close()
+        async with slave.on_tcp() as port:
+            units = [device(unit, every=0.4) for unit in (1, 2, 3, 4)]
+            async with polled(bus(port, *units)) as (_, batches):
+                await take(batches, 12)
+            first, second, third = slave.asked[:4], slave.asked[4:8], slave.asked[8:12]
+            assert first[-1].at - first[0].at < 0.05
+            assert sorted(ask.unit for ask in first) == sorted(ask.unit for ask in second) == [1, 2, 3, 4]
+            gaps = [b.at - a.at for a, b in pairwise(second)]
+            assert gaps == pytest.approx([0.1] * 3, abs=0.03)
+            assert [b.at - a.at for a, b in zip(second, third, strict=True)] == pytest.approx([0.4] * 4, abs=0.03)
 
     run(main())
 
@@ -160,18 +157,17 @@ def test_a_device_that_is_slower_than_its_period(run: Run) -> None:
     async def main() -> None:
         slave = Slave()
         slave.always = liar.after(0.05)
-        server, port = await slave.listen()
-        async with polled(bus(port, device(every=0.02), timeout=1.0)) as (_, batches):
-            started = time.monotonic()
-            found = await take(batches, 45)
-            turns = (time.monotonic() - started) / 0.02
-        assert min(b.at - a.at for a, b in pairwise(slave.asked)) >= 0.05
-        folded = [readings for batch in found for readings in batch.readings if readings.polls > 1]
-        assert folded
-        assert all(set(r.values) == {None} and set(r.faults.values()) == {Reason.waiting} for r in folded)
-        assert len(folded) < 5  # gathered, so that they cost little
-        assert 0.5 * turns < expected(found) < turns + 2
-        server.close()
+        async with slave.on_tcp() as port:
+            async with polled(bus(port, device(every=0.02), timeout=1.0)) as (_, batches):
+                started = time.monotonic()
+                found = await take(batches, 45)
+                turns = (time.monotonic() - started) / 0.02
+            assert min(b.at - a.at for a, b in pairwise(slave.asked)) >= 0.05
+            folded = [readings for batch in found for readings in batch.readings if readings.polls > 1]
+            assert folded
+            assert all(set(r.values) == {None} and set(r.faults.values()) == {Reason.waiting} for r in folded)
+            assert len(folded) < 5  # gathered, so that they cost little
+            assert 0.5 * turns < expected(found) < turns + 2
 
     run(main())
 
@@ -181,23 +177,22 @@ def test_a_period_that_is_tiny(run: Run) -> None:
 
     async def main() -> None:
         slave = Slave()
-        server, port = await slave.listen()
-        ticks = 0
+        async with slave.on_tcp() as port:
+            ticks = 0
 
-        async def ticking() -> None:
-            nonlocal ticks
-            while True:
-                await asyncio.sleep(0.01)
-                ticks += 1
+            async def ticking() -> None:
+                nonlocal ticks
+                while True:
+                    await asyncio.sleep(0.01)
+                    ticks += 1
 
-        other = asyncio.create_task(ticking())
-        async with polled(bus(port, device(every=0.0001))) as (_, batches):
-            started = time.monotonic()
-            await take(batches, 1000)
-            assert time.monotonic() - started < 1.0
-        other.cancel()
-        assert ticks > 5
-        server.close()
+            other = asyncio.create_task(ticking())
+            async with polled(bus(port, device(every=0.0001))) as (_, batches):
+                started = time.monotonic()
+                await take(batches, 1000)
+                assert time.monotonic() - started < 1.0
+            other.cancel()
+            assert ticks > 5
 
     run(main())
 
@@ -207,22 +202,21 @@ def test_cancelling(run: Run) -> None:
 
     async def main() -> None:
         slave = Slave()
-        server, port = await slave.listen()
+        async with slave.on_tcp() as port:
 
-        async def consume() -> None:
-            async with polled(bus(port, device(every=0.00001))) as (_, batches):
-                async for _ in batches:
-                    pass
+            async def consume() -> None:
+                async with polled(bus(port, device(every=0.00001))) as (_, batches):
+                    async for _ in batches:
+                        pass
 
-        for _ in range(20):
-            task = asyncio.create_task(consume())
-            await asyncio.sleep(0.02)
-            task.cancel()
-            done, _ = await asyncio.wait({task}, timeout=0.5)
-            assert done
-            assert task.cancelled()
-        await asyncio.sleep(0.05)
-        assert slave.closed == 20
-        server.close()
+            for _ in range(20):
+                task = asyncio.create_task(consume())
+                await asyncio.sleep(0.02)
+                task.cancel()
+                done, _ = await asyncio.wait({task}, timeout=0.5)
+                assert done
+                assert task.cancelled()
+            await asyncio.sleep(0.05)
+            assert slave.closed == 20
 
     run(main())

@@ -64,8 +64,7 @@ def test_a_device_that_refuses(run: Run) -> None:
     async def main() -> None:
         slave = Slave()
         slave.always = liar.exception(6)
-        server, port = await slave.listen()
-        async with polled(bus(port)) as (driver, batches):
+        async with slave.on_tcp() as port, polled(bus(port)) as (driver, batches):
             batch = (await take(batches, 3))[-1]
             assert reasons(batch) == {Reason.out_of_service} <= NOT_READ
             [trouble] = driver.troubles()
@@ -74,7 +73,6 @@ def test_a_device_that_refuses(run: Run) -> None:
             batch = (await take(batches, 1))[0]
             assert reasons(batch) == {Reason.timeout}  # the gateway says that the unit is silent
             assert driver.troubles()[0].what == "device_silent"
-        server.close()
 
     run(main())
 
@@ -117,8 +115,10 @@ def test_a_device_that_comes_back(run: Run, caplog: pytest.LogCaptureFixture) ->
     async def main() -> None:
         slave = Slave()
         slave.lies.extend([liar.silence] * 5)
-        server, port = await slave.listen()
-        async with polled(bus(port, device(every=0.02), timeout=0.02)) as (driver, batches):
+        async with (
+            slave.on_tcp() as port,
+            polled(bus(port, device(every=0.02), timeout=0.02)) as (driver, batches),
+        ):
             found = await until(batches, was_read)
             assert len(found) == 6
             last = found[-1].readings
@@ -126,7 +126,6 @@ def test_a_device_that_comes_back(run: Run, caplog: pytest.LogCaptureFixture) ->
             assert last[0].polls >= 3
             assert set(last[0].faults.values()) == {Reason.timeout}
             assert driver.troubles() == []
-        server.close()
 
     with caplog.at_level(logging.INFO):
         run(main())
@@ -141,9 +140,8 @@ def test_an_endpoint_that_appears_later(run: Run, caplog: pytest.LogCaptureFixtu
 
     async def main() -> None:
         slave = Slave()
-        server, port = await slave.listen()
-        server.close()
-        await server.wait_closed()
+        async with slave.on_tcp() as port:
+            pass  # from now on nobody listens there
         async with polled(bus(port, device(every=0.05))) as (driver, batches):
             for batch in await take(batches, 5):
                 assert reasons(batch) == {Reason.not_connected}
@@ -152,12 +150,11 @@ def test_an_endpoint_that_appears_later(run: Run, caplog: pytest.LogCaptureFixtu
             where = f"127.0.0.1:{port}"
             assert trouble.facts == {"bus": "line", "where": where, "error": "Connection refused"}
             before = driver.progress()
-            server, _ = await slave.listen(port)
-            found = await until(batches, was_read)
+            async with slave.on_tcp(port):
+                found = await until(batches, was_read)
             assert len(found) < 40
             assert driver.troubles() == []
             assert driver.progress() > before
-        server.close()
 
     with caplog.at_level(logging.INFO):
         run(main())
@@ -169,13 +166,11 @@ def test_a_connection_that_is_closed_while_idle(run: Run, caplog: pytest.LogCapt
 
     async def main() -> None:
         slave = Slave()
-        server, port = await slave.listen()
-        async with polled(bus(port, device(every=0.05))) as (driver, batches):
+        async with slave.on_tcp() as port, polled(bus(port, device(every=0.05))) as (driver, batches):
             await take(batches, 2)
             slave.hang_up()
             assert all(map(was_read, await take(batches, 3)))
             assert driver.troubles() == []
-        server.close()
 
     with caplog.at_level(logging.INFO):
         run(main())
@@ -188,8 +183,10 @@ def test_a_connection_that_is_closed_instead_of_an_answer(run: Run) -> None:
     async def main() -> None:
         slave = Slave()
         slave.lies.extend([liar.honest, liar.close, liar.honest, liar.honest, liar.close, liar.close])
-        server, port = await slave.listen()
-        async with polled(bus(port, device(every=0.05), timeout=2.0)) as (driver, batches):
+        async with (
+            slave.on_tcp() as port,
+            polled(bus(port, device(every=0.05), timeout=2.0)) as (driver, batches),
+        ):
             started = time.monotonic()
             first, second, third, fourth, _ = await take(batches, 5)
             assert was_read(first)
@@ -200,7 +197,6 @@ def test_a_connection_that_is_closed_instead_of_an_answer(run: Run) -> None:
             await until(batches, was_read)
             assert driver.troubles() == []
             assert driver.devices["d1"].timeout == 0
-        server.close()
 
     run(main())
 
@@ -211,14 +207,13 @@ def test_a_connection_that_is_half_open(run: Run) -> None:
     async def main() -> None:
         slave = Slave()
         slave.lies.extend([liar.honest] + [liar.silence] * 5)
-        server, port = await slave.listen()
-        async with polled(bus(port, timeout=0.01)) as (_, batches):
-            await until(batches, was_read)
-            found = await until(batches, was_read)
-        assert len(found) == 6
-        await asyncio.sleep(0.02)
-        assert slave.closed == 2
-        server.close()
+        async with slave.on_tcp() as port:
+            async with polled(bus(port, timeout=0.01)) as (_, batches):
+                await until(batches, was_read)
+                found = await until(batches, was_read)
+            assert len(found) == 6
+            await asyncio.sleep(0.02)
+            assert slave.closed == 2
 
     run(main())
 

@@ -42,17 +42,16 @@ def test_a_guest(run: Run, rtu: bool) -> None:
 
     async def main() -> None:
         slave = Slave(rtu)
-        server, port = await slave.listen()
-        of = bus(port, device(every=0.02), framer="rtu" if rtu else "tcp")
-        async with polled(of) as (driver, batches), polling(batches):
-            answer = await driver.guest(Request(7, 4, 10, 3), 1.0)
-            assert answer.outcome is Outcome.ok
-            assert answer.data == b"".join(v.to_bytes(2, "big") for v in right(slave, 7, 4, 10, 11, 12))
-            assert answer.data in answer.heard
-            slave.lies.extend([liar.exception(2)] * 2)  # a poll may come first
-            codes = [(await driver.guest(Request(7, 3, 0, 1), 1.0)).code for _ in range(2)]
-            assert set(codes) <= {0, 2}
-        server.close()
+        async with slave.on_tcp() as port:
+            of = bus(port, device(every=0.02), framer="rtu" if rtu else "tcp")
+            async with polled(of) as (driver, batches), polling(batches):
+                answer = await driver.guest(Request(7, 4, 10, 3), 1.0)
+                assert answer.outcome is Outcome.ok
+                assert answer.data == b"".join(v.to_bytes(2, "big") for v in right(slave, 7, 4, 10, 11, 12))
+                assert answer.data in answer.heard
+                slave.lies.extend([liar.exception(2)] * 2)  # a poll may come first
+                codes = [(await driver.guest(Request(7, 3, 0, 1), 1.0)).code for _ in range(2)]
+                assert set(codes) <= {0, 2}
 
     run(main())
 
@@ -65,27 +64,26 @@ def test_a_device_that_needs_a_pause(run: Run, rtu: bool, alarms: tuple[str, ...
 
     async def main() -> None:
         slave = Slave(rtu)
-        server, port = await slave.listen()
-        slow = device(1, every=1.5).model_copy(update={"pause": pause, "alarm_points": alarms})
-        told = bus(port, slow, device(2, every=0.05), timeout=1.0, framer="rtu" if rtu else "tcp")
-        read = []
-        async with polled(told, FAR_APART) as (driver, batches):
-            end = time.monotonic() + 8
-            async for batch in batches:
-                read += [batch] if batch.readings[0].source.device == "d1" else []
-                if len(read) >= 4 or time.monotonic() > end:
-                    break
-            assert all(map(was_read, read))
+        async with slave.on_tcp() as port:
+            slow = device(1, every=1.5).model_copy(update={"pause": pause, "alarm_points": alarms})
+            told = bus(port, slow, device(2, every=0.05), timeout=1.0, framer="rtu" if rtu else "tcp")
+            read = []
+            async with polled(told, FAR_APART) as (driver, batches):
+                end = time.monotonic() + 8
+                async for batch in batches:
+                    read += [batch] if batch.readings[0].source.device == "d1" else []
+                    if len(read) >= 4 or time.monotonic() > end:
+                        break
+                assert all(map(was_read, read))
+                mine = [ask.at for ask in slave.asked if ask.unit == 1]
+                others = [ask.at for ask in slave.asked if ask.unit == 2]
+                assert all(sum(a < at < b for at in others) >= 2 for a, b in pairwise(mine))
+                async with polling(batches):
+                    for _ in range(3):
+                        assert (await driver.guest(Request(1, 3, 0, 1), 0.3)).outcome is Outcome.ok
             mine = [ask.at for ask in slave.asked if ask.unit == 1]
-            others = [ask.at for ask in slave.asked if ask.unit == 2]
-            assert all(sum(a < at < b for at in others) >= 2 for a, b in pairwise(mine))
-            async with polling(batches):
-                for _ in range(3):
-                    assert (await driver.guest(Request(1, 3, 0, 1), 0.3)).outcome is Outcome.ok
-        mine = [ask.at for ask in slave.asked if ask.unit == 1]
-        assert len(mine) >= 9
-        assert min(b - a for a, b in pairwise(mine)) >= pause - 0.005
-        server.close()
+            assert len(mine) >= 9
+            assert min(b - a for a, b in pairwise(mine)) >= pause - 0.005
 
     run(main())
 
@@ -214,9 +212,8 @@ def test_a_guest_of_a_bus_that_is_away(run: Run) -> None:
 
     async def main() -> None:
         slave = Slave()
-        server, port = await slave.listen()
-        server.close()
-        await server.wait_closed()
+        async with slave.on_tcp() as port:
+            pass  # from now on nobody listens there
         async with polled(bus(port, device(every=0.05))) as (driver, batches), polling(batches):
             with pytest.raises(BusAway):
                 await driver.guest(Request(1, 3, 0, 1), 0.1)
@@ -249,23 +246,22 @@ def test_a_tap(run: Run) -> None:
 
     async def main() -> None:
         slave = Slave()
-        server, port = await slave.listen()
-        async with polled(bus(port)) as (driver, batches):
-            await take(batches, 1)
-            frames: list[Frame] = []
-            stop = driver.tap(frames.append)
-            slave.lies.extend([liar.honest, liar.exception(4)])
-            good = values((await take(batches, 2))[0])
-            stop()
-            await take(batches, 2)
-        assert [(frame.sent, frame.verdict) for frame in frames] == [
-            (True, "request"),
-            (False, "ok"),
-            (True, "request"),
-            (False, "exception 4"),
-        ]
-        assert frames[1].data.endswith(b"".join(int(v).to_bytes(2, "big") for v in good))
-        assert frames[0].mono <= frames[1].mono
-        server.close()
+        async with slave.on_tcp() as port:
+            async with polled(bus(port)) as (driver, batches):
+                await take(batches, 1)
+                frames: list[Frame] = []
+                stop = driver.tap(frames.append)
+                slave.lies.extend([liar.honest, liar.exception(4)])
+                good = values((await take(batches, 2))[0])
+                stop()
+                await take(batches, 2)
+            assert [(frame.sent, frame.verdict) for frame in frames] == [
+                (True, "request"),
+                (False, "ok"),
+                (True, "request"),
+                (False, "exception 4"),
+            ]
+            assert frames[1].data.endswith(b"".join(int(v).to_bytes(2, "big") for v in good))
+            assert frames[0].mono <= frames[1].mono
 
     run(main())

@@ -121,9 +121,8 @@ def test_a_lie_over_tcp(run: Run, name: str) -> None:
 
     async def main() -> None:
         slave = Slave()
-        server, port = await slave.listen()
-        await _after_a_lie(slave, bus(port), lie, outcome)
-        server.close()
+        async with slave.on_tcp() as port:
+            await _after_a_lie(slave, bus(port), lie, outcome)
 
     run(main())
 
@@ -147,9 +146,8 @@ def test_an_rtu_lie_over_tcp(run: Run) -> None:
     async def main() -> None:
         for name in ("late", "bad check sum", "noise before", "more registers"):
             slave = Slave(rtu=True)
-            server, port = await slave.listen()
-            await _after_a_lie(slave, bus(port, framer="rtu"), *RTU_LIES[name])
-            server.close()
+            async with slave.on_tcp() as port:
+                await _after_a_lie(slave, bus(port, framer="rtu"), *RTU_LIES[name])
 
     run(main())
 
@@ -160,25 +158,24 @@ def test_somebody_else_on_the_line(run: Run, monkeypatch: pytest.MonkeyPatch) ->
 
     async def main() -> None:
         slave = Slave(rtu=True)
-        server, port = await slave.listen()
+        async with slave.on_tcp() as port:
 
-        async def babble() -> None:
-            while True:
-                slave.say(b"\xa5\x5a\x11")
-                await asyncio.sleep(0.004)
+            async def babble() -> None:
+                while True:
+                    slave.say(b"\xa5\x5a\x11")
+                    await asyncio.sleep(0.004)
 
-        async with polled(bus(port, device(every=0.05), framer="rtu")) as (driver, batches):
-            await take(batches, 2)
-            babbling = asyncio.create_task(babble())
-            found = await until(batches, lambda _: bool(driver.troubles()))
-            assert [(each.what, each.subject, each.failed) for each in driver.troubles()] == [
-                ("bus_babbles", "line", False)
-            ]
-            good = right(slave, 1, 3, 0, 1)
-            assert all(v in (None, g) for batch in found for v, g in zip(values(batch), good, strict=True))
-            babbling.cancel()
-            await until(batches, lambda _: not driver.troubles())
-        server.close()
+            async with polled(bus(port, device(every=0.05), framer="rtu")) as (driver, batches):
+                await take(batches, 2)
+                babbling = asyncio.create_task(babble())
+                found = await until(batches, lambda _: bool(driver.troubles()))
+                assert [(each.what, each.subject, each.failed) for each in driver.troubles()] == [
+                    ("bus_babbles", "line", False)
+                ]
+                good = right(slave, 1, 3, 0, 1)
+                assert all(v in (None, g) for batch in found for v, g in zip(values(batch), good, strict=True))
+                babbling.cancel()
+                await until(batches, lambda _: not driver.troubles())
 
     run(main())
 
@@ -189,17 +186,16 @@ def test_another_unit_that_answers(run: Run) -> None:
     async def main() -> None:
         slave = Slave(rtu=True)
         slave.always = liar.wrong_unit
-        server, port = await slave.listen()
-        told = bus(port, device(every=5.0), framer="rtu")
-        async with polled(told) as (driver, batches):
-            polling = asyncio.create_task(_drain(batches))
-            async for event in line_test.examine(driver, told, {"test": WEATHER}, 3):
-                found = event
-            polling.cancel()
-            await asyncio.wait({polling})
-        assert isinstance(found, line_test.Examined)
-        assert (found.finding.what, found.finding.facts["other"]) == ("another_unit", 2)
-        server.close()
+        async with slave.on_tcp() as port:
+            told = bus(port, device(every=5.0), framer="rtu")
+            async with polled(told) as (driver, batches):
+                polling = asyncio.create_task(_drain(batches))
+                async for event in line_test.examine(driver, told, {"test": WEATHER}, 3):
+                    found = event
+                polling.cancel()
+                await asyncio.wait({polling})
+            assert isinstance(found, line_test.Examined)
+            assert (found.finding.what, found.finding.facts["other"]) == ("another_unit", 2)
 
     run(main())
 
@@ -287,15 +283,14 @@ def test_a_late_answer_over_tcp(run: Run) -> None:
 
     async def main() -> None:
         slave = Slave()
-        server, port = await slave.listen()
-        slave.lies.extend([liar.silence, glued])
-        async with polled(bus(port), FAR_APART) as (driver, batches):
-            first, second = await take(batches, 2)
-        assert values(first) == (None, None, None)
-        assert values(second) == right(slave, 1, 3, 0, 3000, 6000)
-        assert (driver.devices["d1"].timeout, driver.devices["d1"].late) == (1, 1)
-        assert slave.asked[1].at - slave.asked[0].at < 2 * PATIENCE  # TCP need not be drained
-        server.close()
+        async with slave.on_tcp() as port:
+            slave.lies.extend([liar.silence, glued])
+            async with polled(bus(port), FAR_APART) as (driver, batches):
+                first, second = await take(batches, 2)
+            assert values(first) == (None, None, None)
+            assert values(second) == right(slave, 1, 3, 0, 3000, 6000)
+            assert (driver.devices["d1"].timeout, driver.devices["d1"].late) == (1, 1)
+            assert slave.asked[1].at - slave.asked[0].at < 2 * PATIENCE  # TCP need not be drained
 
     run(main())
 
@@ -315,19 +310,18 @@ def test_a_slave_that_lies_at_random(run: Run, rtu: bool) -> None:
     async def main() -> None:
         slave = Slave(rtu)
         slave.always = at_random
-        server, port = await slave.listen()
-        lying = bus(port, device(every=0.001), timeout=0.015, framer="rtu" if rtu else "tcp")
-        seen: Counter[bool] = Counter()
-        async with polled(lying, FAR_APART) as (_, batches):
-            good = right(slave, 1, 3, 0, 3000, 6000)
-            end = time.monotonic() + 1.5
-            async for batch in batches:
-                assert all(value in (None, g) for value, g in zip(values(batch), good, strict=True))
-                seen.update(value is not None for value in values(batch))
-                if time.monotonic() > end:
-                    break
-        assert seen[True] > (7 if rtu else 90)
-        assert seen[False] > 10
-        server.close()
+        async with slave.on_tcp() as port:
+            lying = bus(port, device(every=0.001), timeout=0.015, framer="rtu" if rtu else "tcp")
+            seen: Counter[bool] = Counter()
+            async with polled(lying, FAR_APART) as (_, batches):
+                good = right(slave, 1, 3, 0, 3000, 6000)
+                end = time.monotonic() + 1.5
+                async for batch in batches:
+                    assert all(value in (None, g) for value, g in zip(values(batch), good, strict=True))
+                    seen.update(value is not None for value in values(batch))
+                    if time.monotonic() > end:
+                        break
+            assert seen[True] > (7 if rtu else 90)
+            assert seen[False] > 10
 
     run(main())

@@ -38,20 +38,19 @@ def test_link_readings(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     async def main() -> None:
         slave = Slave()
         slave.lies.extend([liar.exception(4)] * 2)
-        server, port = await slave.listen()
-        async with polled(bus(port, device(every=0.02))) as (_, batches):
-            found = await until(batches, lambda batch: batch.readings[0].source.measurement == "link")
-        line, device_link = found[-1].readings
-        assert line.source.point(0) == "line.link.load_pct"
-        assert 0 < float(line.values[0] or 0) <= 100
-        assert (line.source.point(1), line.values[1]) == ("line.link.stray_bytes", 0)
-        told = {reading.point.rpartition(".")[2]: reading.value for reading in device_link}
-        assert device_link.source.device == "d1"
-        assert told["exception"] == 2
-        assert told["ok"] == sum(map(was_read, found[:-1]))
-        assert told["timeout"] == told["late"] == told["short"] == told["garbled"] == 0
-        assert 0 < float(told["latency_ms"] or 0) < 1000
-        server.close()
+        async with slave.on_tcp() as port:
+            async with polled(bus(port, device(every=0.02))) as (_, batches):
+                found = await until(batches, lambda batch: batch.readings[0].source.measurement == "link")
+            line, device_link = found[-1].readings
+            assert line.source.point(0) == "line.link.load_pct"
+            assert 0 < float(line.values[0] or 0) <= 100
+            assert (line.source.point(1), line.values[1]) == ("line.link.stray_bytes", 0)
+            told = {reading.point.rpartition(".")[2]: reading.value for reading in device_link}
+            assert device_link.source.device == "d1"
+            assert told["exception"] == 2
+            assert told["ok"] == sum(map(was_read, found[:-1]))
+            assert told["timeout"] == told["late"] == told["short"] == told["garbled"] == 0
+            assert 0 < float(told["latency_ms"] or 0) < 1000
 
     run(main())
 
@@ -62,24 +61,23 @@ def test_polls_left_out_at_the_end(run: Run) -> None:
     async def main() -> None:
         slave = Slave()
         slave.always = liar.silence
-        server, port = await slave.listen()
-        found: list[Batch] = []
+        async with slave.on_tcp() as port:
+            found: list[Batch] = []
 
-        async def consume() -> None:
-            async with polled(bus(port, device(every=0.05), timeout=0.02)) as (_, batches):
-                async for batch in batches:
-                    found.append(batch)
+            async def consume() -> None:
+                async with polled(bus(port, device(every=0.05), timeout=0.02)) as (_, batches):
+                    async for batch in batches:
+                        found.append(batch)
 
-        began = time.monotonic()
-        task = asyncio.create_task(consume())
-        await asyncio.sleep(1.5)
-        task.cancel()
-        await asyncio.wait({task})
-        turns = (time.monotonic() - began) / 0.05
-        assert task.cancelled()
-        assert reasons(found[-1]) == {Reason.timeout}
-        assert abs(expected(found) - turns) <= 3
-        server.close()
+            began = time.monotonic()
+            task = asyncio.create_task(consume())
+            await asyncio.sleep(1.5)
+            task.cancel()
+            await asyncio.wait({task})
+            turns = (time.monotonic() - began) / 0.05
+            assert task.cancelled()
+            assert reasons(found[-1]) == {Reason.timeout}
+            assert abs(expected(found) - turns) <= 3
 
     run(main())
 
@@ -122,17 +120,16 @@ def test_an_alarm_among_slow_devices(run: Run) -> None:
     async def main() -> None:
         slave = Slave()
         slave.always = liar.after(0.05)
-        server, port = await slave.listen()
-        slow = [device(unit, every=0.3).model_copy(update={"priority": "slow"}) for unit in (1, 2)]
-        alarm = device(3, every=0.4).model_copy(update={"priority": "alarm"})
-        async with polled(bus(port, *slow, alarm, timeout=1.0), FAR_APART) as (_, batches):
-            began = time.monotonic()
-            found = await until(batches, lambda _: time.monotonic() > began + 2.5)
-        starts = [ask.at for ask in slave.asked if ask.unit == 3 and ask.start == 0]
-        assert max(later - sooner for sooner, later in pairwise(starts)) < 2 * 0.4
-        polled_units = {batch.readings[0].source.device for batch in found if was_read(batch)}
-        assert polled_units == {"d1", "d2", "d3"}
-        server.close()
+        async with slave.on_tcp() as port:
+            slow = [device(unit, every=0.3).model_copy(update={"priority": "slow"}) for unit in (1, 2)]
+            alarm = device(3, every=0.4).model_copy(update={"priority": "alarm"})
+            async with polled(bus(port, *slow, alarm, timeout=1.0), FAR_APART) as (_, batches):
+                began = time.monotonic()
+                found = await until(batches, lambda _: time.monotonic() > began + 2.5)
+            starts = [ask.at for ask in slave.asked if ask.unit == 3 and ask.start == 0]
+            assert max(later - sooner for sooner, later in pairwise(starts)) < 2 * 0.4
+            polled_units = {batch.readings[0].source.device for batch in found if was_read(batch)}
+            assert polled_units == {"d1", "d2", "d3"}
 
     run(main())
 
@@ -150,11 +147,10 @@ def test_a_register_that_is_not_there(run: Run) -> None:
     async def main() -> None:
         slave = Slave()
         slave.always = strict
-        server, port = await slave.listen()
-        async with polled(bus(port), whole) as (_, batches):
-            found = await until(batches, lambda batch: sum(v is not None for v in values(batch)) == 4)
-        assert len(found) <= 6
-        assert values(found[-1])[2] is None
-        server.close()
+        async with slave.on_tcp() as port:
+            async with polled(bus(port), whole) as (_, batches):
+                found = await until(batches, lambda batch: sum(v is not None for v in values(batch)) == 4)
+            assert len(found) <= 6
+            assert values(found[-1])[2] is None
 
     run(main())

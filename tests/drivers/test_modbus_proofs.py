@@ -171,10 +171,8 @@ def test_ten_thousand_reads_of_a_liar(rtu: bool, capsys: pytest.CaptureFixture[s
         if rtu:
             with slave.on_a_pty() as port:
                 return await _lied_to(slave, bus(port, one), 10_000)
-        server, number = await slave.listen()
-        seen = await _lied_to(slave, bus(number, one), 10_000)
-        server.close()
-        return seen
+        async with slave.on_tcp() as number:
+            return await _lied_to(slave, bus(number, one), 10_000)
 
     seen = uvloop.run(main())
     with capsys.disabled():
@@ -267,19 +265,18 @@ def test_an_honest_unit_beside_a_liar(run: Run, rtu: bool) -> None:
         slave = Slave(rtu)
         lying = _at_random(lies, 0.5, seed=5)
         slave.always = lambda s, ask: lying(s, ask) if ask.unit == 1 else liar.honest(s, ask)
-        server, port = await slave.listen()
-        units = device(1, every=0.1), device(2, every=0.2)
-        good = {f"d{unit}": right(slave, unit, 3, 0, 1) for unit in (1, 2)}
-        async with polled(bus(port, *units, timeout=0.05, framer="rtu" if rtu else "tcp")) as (_, batches):
-            read, began = 0, time.monotonic()
-            async for batch in batches:
-                name = batch.readings[-1].source.device
-                assert all(v in (None, g) for v, g in zip(values(batch), good[name], strict=True))
-                read += name == "d2" and was_read(batch)
-                if time.monotonic() > began + 3:
-                    break
-        assert read >= (6 if rtu else 13)  # of 15
-        server.close()
+        async with slave.on_tcp() as port:
+            units = device(1, every=0.1), device(2, every=0.2)
+            good = {f"d{unit}": right(slave, unit, 3, 0, 1) for unit in (1, 2)}
+            async with polled(bus(port, *units, timeout=0.05, framer="rtu" if rtu else "tcp")) as (_, batches):
+                read, began = 0, time.monotonic()
+                async for batch in batches:
+                    name = batch.readings[-1].source.device
+                    assert all(v in (None, g) for v, g in zip(values(batch), good[name], strict=True))
+                    read += name == "d2" and was_read(batch)
+                    if time.monotonic() > began + 3:
+                        break
+            assert read >= (6 if rtu else 13)  # of 15
 
     run(main())
 
@@ -293,17 +290,16 @@ def test_the_pace_of_an_honest_unit_beside_a_liar() -> None:
         for name, (lie, _) in TCP_LIES.items():
             slave = Slave()
             slave.always = lambda s, ask, lie=lie: (lie if ask.unit == 1 else liar.honest)(s, ask)  # type: ignore[misc]
-            server, port = await slave.listen()
-            units = device(1, every=0.25), device(2, every=0.25)
-            async with polled(bus(port, *units, timeout=1.0)) as (_, batches):
-                await take(batches, 2)
-                end = time.monotonic() + 4
-                async for _ in batches:
-                    if time.monotonic() > end:
-                        break
-            times = [ask.at for ask in slave.asked if ask.unit == 2]
-            found[name] = max((later - sooner for sooner, later in pairwise(times)), default=9.0)
-            server.close()
+            async with slave.on_tcp() as port:
+                units = device(1, every=0.25), device(2, every=0.25)
+                async with polled(bus(port, *units, timeout=1.0)) as (_, batches):
+                    await take(batches, 2)
+                    end = time.monotonic() + 4
+                    async for _ in batches:
+                        if time.monotonic() > end:
+                            break
+                times = [ask.at for ask in slave.asked if ask.unit == 2]
+                found[name] = max((later - sooner for sooner, later in pairwise(times)), default=9.0)
         return found
 
     late = {name: gap for name, gap in uvloop.run(main()).items() if gap > 0.5 + 0.05}
@@ -356,17 +352,16 @@ def test_a_gateway_that_closes_for_a_dead_unit(run: Run) -> None:
     async def main() -> None:
         slave = Slave()
         slave.always = lambda s, ask: (liar.close if ask.unit == 1 else liar.honest)(s, ask)
-        server, port = await slave.listen()
-        async with polled(bus(port, device(1, every=0.1), device(2, every=0.1))) as (driver, batches):
-            end, read = time.monotonic() + 3, 0
-            async for batch in batches:
-                read += batch.readings[-1].source.device == "d2" and was_read(batch)
-                if time.monotonic() > end:
-                    break
-            assert [trouble.what for trouble in driver.troubles()] == ["device_silent"]
-            assert driver.devices["d1"].cause == "silent"
-            assert driver.devices["d1"].next_try is not None
-        assert read >= 21  # of 30
-        server.close()
+        async with slave.on_tcp() as port:
+            async with polled(bus(port, device(1, every=0.1), device(2, every=0.1))) as (driver, batches):
+                end, read = time.monotonic() + 3, 0
+                async for batch in batches:
+                    read += batch.readings[-1].source.device == "d2" and was_read(batch)
+                    if time.monotonic() > end:
+                        break
+                assert [trouble.what for trouble in driver.troubles()] == ["device_silent"]
+                assert driver.devices["d1"].cause == "silent"
+                assert driver.devices["d1"].next_try is not None
+            assert read >= 21  # of 30
 
     run(main())

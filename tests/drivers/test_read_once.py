@@ -50,17 +50,16 @@ def test_register_read_once_after_a_fault(run: Run, rtu: bool, lost: int) -> Non
             return liar.honest(slave, ask)
 
         slave.always = answer
-        server, port = await slave.listen()
-        told = bus(port, device(every=0.05), framer="rtu" if rtu else "tcp")
-        async with polled(told, RAIN) as (driver, batches):
-            found = await until(batches, lambda batch: not was_read(batch))
-            found += await until(batches, was_read)
-            found += await take(batches, 3)
-            assert driver.devices["d1"].timeout == 1
-        good = right(slave, 1, 3, 1)[0]
-        brought = sum(good in values(batch) for batch in found)
-        assert brought == len(given)  # each content that the device gave away is told
-        server.close()
+        async with slave.on_tcp() as port:
+            told = bus(port, device(every=0.05), framer="rtu" if rtu else "tcp")
+            async with polled(told, RAIN) as (driver, batches):
+                found = await until(batches, lambda batch: not was_read(batch))
+                found += await until(batches, was_read)
+                found += await take(batches, 3)
+                assert driver.devices["d1"].timeout == 1
+            good = right(slave, 1, 3, 1)[0]
+            brought = sum(good in values(batch) for batch in found)
+            assert brought == len(given)  # each content that the device gave away is told
 
     run(main())
 
@@ -70,19 +69,18 @@ def test_look_beside_a_register_that_is_read_once(run: Run) -> None:
 
     async def main() -> None:
         slave = Slave()
-        server, port = await slave.listen()
-        told = bus(port, device(every=30.0))
-        driver = ModbusBus(told, {"test": RAIN})
-        polls = asyncio.create_task(consume(driver))
-        while driver.devices["d1"].ok < 3:
-            await asyncio.sleep(0.01)
-        slave.asked.clear()
-        seen = await look(driver, Request(1, 3, 2, 1), 1.0, beside=True)
-        assert sorted(seen.words) == [2, 3]
-        assert all(ask.start > 1 for ask in slave.asked)
-        polls.cancel()
-        await asyncio.wait({polls})
-        server.close()
+        async with slave.on_tcp() as port:
+            told = bus(port, device(every=30.0))
+            driver = ModbusBus(told, {"test": RAIN})
+            polls = asyncio.create_task(consume(driver))
+            while driver.devices["d1"].ok < 3:
+                await asyncio.sleep(0.01)
+            slave.asked.clear()
+            seen = await look(driver, Request(1, 3, 2, 1), 1.0, beside=True)
+            assert sorted(seen.words) == [2, 3]
+            assert all(ask.start > 1 for ask in slave.asked)
+            polls.cancel()
+            await asyncio.wait({polls})
 
     run(main())
 

@@ -47,15 +47,13 @@ def test_an_exception_over_a_hole(run: Run) -> None:
     async def main() -> None:
         slave = Slave()
         slave.always = only(0, 1, 6, 7)
-        server, port = await slave.listen()
-        async with polled(bus(port), HOLEY) as (driver, batches):
+        async with slave.on_tcp() as port, polled(bus(port), HOLEY) as (driver, batches):
             first, *others = await take(batches, 4)
             assert reasons(first) == {Reason.out_of_service}
             assert {values(batch) for batch in others} == {right(slave, 1, 3, 0, 1, 7)}
             assert [(ask.start, ask.number) for ask in slave.asked] == [(0, 8)] + [(0, 2), (7, 1)] * 3
             assert driver.devices["d1"].exception == 1
             assert driver.troubles() == []
-        server.close()
 
     run(main())
 
@@ -68,14 +66,12 @@ def test_a_split_after_a_restart(run: Run, tmp_path: Path) -> None:
     async def main() -> None:
         slave = Slave()
         slave.always = only(0, 1, 7)
-        server, port = await slave.listen()
-        assert await asked(bus(port), slave, memory) == [(0, 8)] + [(0, 2), (7, 1)] * 2
-        assert await asked(bus(port), slave, memory) == [(0, 2), (7, 1)] * 3
-        assert (await asked(bus(port), slave, memory, other))[0] == (0, 8)
-        again, elsewhere = await slave.listen()
-        assert (await asked(bus(elsewhere), slave, memory))[0] == (0, 8)
-        server.close()
-        again.close()
+        async with slave.on_tcp() as port:
+            assert await asked(bus(port), slave, memory) == [(0, 8)] + [(0, 2), (7, 1)] * 2
+            assert await asked(bus(port), slave, memory) == [(0, 2), (7, 1)] * 3
+            assert (await asked(bus(port), slave, memory, other))[0] == (0, 8)
+            async with slave.on_tcp() as elsewhere:
+                assert (await asked(bus(elsewhere), slave, memory))[0] == (0, 8)
 
     run(main())
 
@@ -87,12 +83,11 @@ def test_a_split_that_helped_nothing(run: Run, tmp_path: Path) -> None:
     async def main() -> None:
         slave = Slave()
         slave.always = only()
-        server, port = await slave.listen()
-        await asked(bus(port), slave, memory, polls=4)
-        assert not memory.exists()
-        slave.always = only(*range(8))
-        assert await asked(bus(port), slave, memory, polls=2) == [(0, 8)] * 2
-        server.close()
+        async with slave.on_tcp() as port:
+            await asked(bus(port), slave, memory, polls=4)
+            assert not memory.exists()
+            slave.always = only(*range(8))
+            assert await asked(bus(port), slave, memory, polls=2) == [(0, 8)] * 2
 
     run(main())
 
@@ -106,10 +101,9 @@ def test_a_damaged_file_of_splits(run: Run, tmp_path: Path, damage: bytes, caplo
         memory.write_bytes(damage)
         slave = Slave()
         slave.always = only(0, 1, 7)
-        server, port = await slave.listen()
-        assert await asked(bus(port), slave, memory) == [(0, 8)] + [(0, 2), (7, 1)] * 2
-        assert await asked(bus(port), slave, memory) == [(0, 2), (7, 1)] * 3
-        server.close()
+        async with slave.on_tcp() as port:
+            assert await asked(bus(port), slave, memory) == [(0, 8)] + [(0, 2), (7, 1)] * 2
+            assert await asked(bus(port), slave, memory) == [(0, 2), (7, 1)] * 3
 
     with caplog.at_level(logging.WARNING):
         run(main())
@@ -124,11 +118,12 @@ def test_a_folder_that_takes_no_file(run: Run, tmp_path: Path, caplog: pytest.Lo
     async def main() -> None:
         slave = Slave()
         slave.always = only(0, 1, 7)
-        server, port = await slave.listen()
-        async with polled(bus(port), HOLEY, tmp_path / "missing" / "splits.json") as (_, batches):
+        async with (
+            slave.on_tcp() as port,
+            polled(bus(port), HOLEY, tmp_path / "missing" / "splits.json") as (_, batches),
+        ):
             await until(batches, was_read)
             assert all(map(was_read, await take(batches, 2)))
-        server.close()
 
     run(main())
     assert [said for record in caplog.records if "splits" in (said := record.message.split(" file=")[0])] == [
@@ -143,13 +138,12 @@ def test_the_plan_of_a_split_device(run: Run, tmp_path: Path) -> None:
     async def main() -> None:
         slave = Slave()
         slave.always = only(0, 1, 7)
-        server, port = await slave.listen()
-        told = bus(port)
-        assert planned(told, {"test": HOLEY}, memory).devices[0].refused == []
-        async with polled(told, HOLEY, memory) as (driver, batches):
-            await take(batches, 3)
-            plans = running(told, driver.units()), planned(told, {"test": HOLEY}, memory)
-        server.close()
+        async with slave.on_tcp() as port:
+            told = bus(port)
+            assert planned(told, {"test": HOLEY}, memory).devices[0].refused == []
+            async with polled(told, HOLEY, memory) as (driver, batches):
+                await take(batches, 3)
+                plans = running(told, driver.units()), planned(told, {"test": HOLEY}, memory)
         for each in plans:
             assert each.devices[0].refused == [PlannedRange(3, 2, 6)]
             assert [(block.start, block.count) for block in each.devices[0].blocks] == [(0, 2), (7, 1)]

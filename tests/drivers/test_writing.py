@@ -113,13 +113,13 @@ def test_write_is_read_back(run: Run, rtu: bool) -> None:
     async def main() -> None:
         slave = Writable(1, 7, rtu=rtu)
         slave.held[7, 5] = 300
-        server, port = await slave.listen()
-        with slave.on_a_pty() as pty:
-            told = bus(pty if rtu else port, device(1, every=0.2))
-            async with server, running(told) as driver:
-                done = await Writer(driver, told, 7, setting(addr=5, scale=0.01, unit="m")).write(4.87)
-        assert (done.before, done.after, done.done, done.outcome, done.answers_at) == (3.0, 4.87, True, "ok", 7)
-        assert slave.written == [(7, 5, 487)]
+        async with slave.on_tcp() as port:
+            with slave.on_a_pty() as pty:
+                told = bus(pty if rtu else port, device(1, every=0.2))
+                async with running(told) as driver:
+                    done = await Writer(driver, told, 7, setting(addr=5, scale=0.01, unit="m")).write(4.87)
+            assert (done.before, done.after, done.done, done.outcome, done.answers_at) == (3.0, 4.87, True, "ok", 7)
+            assert slave.written == [(7, 5, 487)]
 
     run(main())
 
