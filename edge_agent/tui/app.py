@@ -16,7 +16,7 @@ from edge_agent.tui.driver import MeasuredDriver
 from edge_agent.tui.maintain import RENEW, RESTARTS, YES, Cannot, said_of, why_not
 from edge_agent.tui.palette import Commands
 from edge_agent.tui.rows import Place
-from edge_agent.tui.runs import report_file
+from edge_agent.tui.runs import manner, report_file
 from edge_agent.tui.shell import Shell
 from edge_agent.tui.terminal import in_browser
 from edge_agent.tui.views import modbus
@@ -140,8 +140,8 @@ class Terminal(Shell):
 
     def _run(self, screen: str, words: Sequence[str]) -> None:
         if not self._picture.runs[screen].running and not self._visits():
-            file, now, language = self._picture.file, self._moment.now, self._text.language
-            work = self._picture.runs[screen].go(words, file, now, self._told, language)
+            file, speaks = self._picture.file, manner(self._text.language, self.size.width)
+            work = self._picture.runs[screen].go(words, file, self._moment.now, self._told, speaks)
             self.run_worker(self._finish(work), name=f"edge-{screen}", exit_on_error=False)
             self.call_later(self._page.to_top)
 

@@ -15,6 +15,8 @@ from edge_agent.text import LANGUAGES, texts
 from edge_agent.tui.picture import Line, MeetingPlace, Slave, Way
 
 if TYPE_CHECKING:
+    from drivers.profile import Profile
+    from drivers.register import Register
     from drivers.settings import Bus
     from edge_agent.config import Config
 
@@ -85,6 +87,15 @@ def _ways(config: Config) -> Iterator[Way]:
 def _slaves(config: Config, bus: Bus) -> Iterator[Slave]:
     """A profile without points, an output's, has nothing to be tried."""
     for device in bus.devices:
-        registers = config.used_profiles[device.profile].points(device.variant, device.alarm_points)
-        for first in registers[:1]:
-            yield Slave(device.id, device.unit, SPACES[first.fc], first.addr, first.words)
+        profile = config.used_profiles[device.profile]
+        for first in profile.points(device.variant, device.alarm_points)[:1]:
+            at, count = _asked(profile, first)
+            yield Slave(device.id, device.unit, SPACES[first.fc], at, count)
+
+
+def _asked(profile: Profile, first: Register) -> tuple[int, int]:
+    """The first point alone, but of a device that leaves a part of its block unanswered the whole block."""
+    whole = profile.limits.read_as_one_block
+    if whole and first.fc in (3, 4) and whole[0] <= first.addr < sum(whole):
+        return whole
+    return first.addr, first.words

@@ -65,9 +65,9 @@ class Slave(msgspec.Struct, frozen=True):
     space: str
     """hr, ir, co or di, as `edge modbus read` takes it."""
     first: int
-    """0-based address of its first point."""
+    """0-based address of what it is asked for: its first point, or the block that it gives as a whole."""
     count: int
-    """Registers of that point, or bits."""
+    """Registers of that, or bits."""
 
 
 class Line(msgspec.Struct, frozen=True):

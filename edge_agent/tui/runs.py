@@ -8,7 +8,7 @@ import signal
 import sys
 import tempfile
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -20,8 +20,6 @@ MOST_LINES = 2_000
 LEAVING = 3.0
 """Seconds that a command may take to leave things in order."""
 LONGEST_LINE = 1 << 16
-SPEAKS = "EDGE_LANGUAGE"
-"""As `__main__` takes it."""
 LINES, MARK = {"EDGE_PROGRESS": "lines"}, "\x1e"
 """As `bench_ask.Bar` takes them, which is not imported here; a test holds them together."""
 
@@ -30,6 +28,15 @@ def report_file(wall: datetime) -> Path:
     """Where a support bundle of this moment goes: here, or where anybody may write."""
     folder = Path.cwd() if os.access(Path.cwd(), os.W_OK) else Path(tempfile.gettempdir())
     return folder / f"edge-report-{wall:%Y%m%d-%H%M%S}.tar.gz"
+
+
+def manner(language: str, columns: int) -> dict[str, str]:
+    """How a command speaks: of wrong arguments, which come before the file with its language; for so wide a page."""
+    return {"EDGE_LANGUAGE": language, "COLUMNS": str(columns - 1)}
+
+
+PLAINLY: Mapping[str, str] = {}
+"""As at a shell."""
 
 
 class Progress(msgspec.Struct, frozen=True):
@@ -57,11 +64,16 @@ class Run:
         self._process: asyncio.subprocess.Process | None = None
 
     async def go(
-        self, words: Sequence[str], file: Path, now: Callable[[], float], told: Callable[[], None], language: str = ""
+        self,
+        words: Sequence[str],
+        file: Path,
+        now: Callable[[], float],
+        told: Callable[[], None],
+        manner: Mapping[str, str] = PLAINLY,
     ) -> int:
         """Run `edge WORDS -c FILE` to its end; `told` is called after each line. Gives its exit code.
 
-        `language`: of wrong arguments, which are found before the file with its language is read.
+        `manner`: see `manner`.
         """
         self.words, self.running, self.at = tuple(words), True, None
         self.begun, self.progress = now(), None
@@ -74,7 +86,7 @@ class Run:
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.STDOUT,
                 limit=LONGEST_LINE,
-                env={**os.environ, **LINES, SPEAKS: language},
+                env={**os.environ, **LINES, **manner},
             )
             return await self._read(self._process, told)
         finally:

@@ -14,7 +14,7 @@ from pathlib import Path
 from edge_agent.tui.maintain import RENEW, RESTARTS, YES, Cannot, Maintain, said_of, why_not
 from edge_agent.tui.picture import Picture
 from edge_agent.tui.rows import paragraph
-from edge_agent.tui.runs import report_file
+from edge_agent.tui.runs import manner, report_file
 from edge_agent.tui.views import modbus
 from edge_agent.tui.voice import Voice
 
@@ -35,8 +35,8 @@ class Work:
         """A command of `edge`, its lines as they come."""
         run = self._picture.runs[screen]
         self._voice.say(f"edge {' '.join(words)}  {self._voice.text('tui.run.running')}")
-        now, language = asyncio.get_running_loop().time, self._voice.text.language
-        await run.go(words, self._picture.file, now, lambda: self._tell(run.lines[-1]), language)
+        now, speaks = asyncio.get_running_loop().time, manner(self._voice.text.language, self._voice.size()[0])
+        await run.go(words, self._picture.file, now, lambda: self._tell(run.lines[-1]), speaks)
         self._say("tui.run.done", ago=0.0)
 
     def _tell(self, line: str) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from edge_agent.show import width
 from edge_agent.text import Text
 from edge_agent.tui.picture import Known, Picture
 from edge_agent.tui.rows import PHONE, Piece, Place, Row, Span, aged, bare, paragraph, row, stated
@@ -102,6 +103,8 @@ def told(run: Run, frame: Frame) -> list[Row]:
     else:
         state = frame.text("tui.run.done", ago=frame.now - (run.at or frame.now))
     found = [row(Span(f" {words}", "strong"), Span(f"  {state}", "dim"))]
+    if width(found[0].plain) > frame.columns:
+        found = [*paragraph(words, frame.columns - 1, 1, "strong"), *paragraph(state, frame.columns - 1, 1, "dim")]
     for line in run.lines:
         if frame.fits(line):
             style = PAINTED.get(line.strip()[:1], "")

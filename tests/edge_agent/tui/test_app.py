@@ -167,6 +167,9 @@ def test_device_of_the_bench_is_asked_where_its_own_map_begins(tmp_path: Path) -
     met, power = read(file).buses[0].slaves
     assert (met.id, met.unit, met.space, met.first, met.count) == ("met-1", 9, "ir", 1, 1)
     assert (power.unit, power.space, power.first, power.count) == (1, "ir", 0, 2)
+    file.write_text(file.read_text().replace("xy-md02", "renke-01f4-station"), encoding="utf-8")
+    whole = read(file).buses[0].slaves[0]
+    assert (whole.space, whole.first, whole.count) == ("hr", 500, 16), "it leaves a part of its block unanswered"
 
 
 def test_visitor_in_a_browser_starts_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
