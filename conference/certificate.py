@@ -1,4 +1,8 @@
-"""The page's certificate: the configured one, or a self-signed one made at first start and kept in the state folder."""
+"""The page's certificate: the configured one, or a self-signed one made at first start and kept in the state folder.
+
+It names the addresses of that start and is kept when they change: what people have once accepted holds for this very
+certificate, and a warning they know is better than one that comes back with every lease.
+"""
 
 from __future__ import annotations
 

@@ -119,7 +119,7 @@ def status(meetings: Meetings, connections_refused: int) -> Status:
     rooms = tuple(_room(room, now) for room in meetings.rooms.values())
     return Status(
         load=meetings.load,
-        pages=tuple(page(address, port.port) for address in meetings.addresses),
+        pages=tuple(page(address, port.port) for address in meetings.addresses.now()),
         port=Port(port.port, port.received, port.sent, port.dropped, port.strays),
         connections_refused=connections_refused,
         admitting=meetings.admission.open,

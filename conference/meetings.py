@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from conference import dtls, mux, sdp
+from conference.addresses import Addresses
 from conference.admission import Admission
 from conference.codes import Codes
 from conference.member import Member
@@ -46,7 +47,7 @@ class Load(msgspec.Struct):
 class Meetings:
     """The rooms."""
 
-    def __init__(self, settings: Settings, addresses: tuple[str, ...], port: socket.socket) -> None:
+    def __init__(self, settings: Settings, addresses: Addresses, port: socket.socket) -> None:
         """`port` is the bound UDP socket; `addresses` are told to browsers."""
         limits = settings.limits
         self.settings = settings

@@ -16,6 +16,7 @@ import msgspec
 from aiortc import RTCCertificate
 
 from conference import dtls, rtcp, rtp, sdp
+from conference.addresses import Addresses
 from conference.ingress import Ingress
 from conference.messages import Stats
 from conference.mux import CONSENT, Mux
@@ -42,7 +43,7 @@ class Box(msgspec.Struct, frozen=True):
 
     mux: Mux
     certificate: RTCCertificate
-    addresses: tuple[str, ...]
+    addresses: Addresses
     """Own addresses, for the candidates."""
     codecs: tuple[str, ...]
     gcm: bool
@@ -127,7 +128,7 @@ class Peer:
             self.path.ufrag,
             self.path.pwd,
             dtls.fingerprints_of(box.certificate),
-            tuple((address, box.mux.port) for address in box.addresses),
+            tuple((address, box.mux.port) for address in box.addresses.now()),
             secrets.randbits(62),
         )
         slots = {mid: sdp.Slot(slot.ssrc, slot.label) for mid, slot in self._slots.items()}

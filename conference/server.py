@@ -18,9 +18,9 @@ from urllib.parse import urlsplit
 
 import msgspec
 from aiohttp import web
-from aioice.ice import get_host_addresses
 
 from conference import certificate, control, guard, messages, mux
+from conference.addresses import Addresses
 from conference.meetings import Meetings
 from conference.settings import Settings
 from conference.signalling import Conversation
@@ -205,11 +205,11 @@ async def run(
     that a service manager opened, else they are bound here.
     """
     settings.state.mkdir(parents=True, exist_ok=True)
-    addresses = settings.addresses or own_addresses(settings.host)
+    addresses = Addresses(settings.host, settings.addresses)
     sockets = sockets or bind(settings.host, settings.port)
     meetings = Meetings(settings, addresses, sockets.udp)
     meetings.beat = beat
-    tls = certificate.context(settings.cert, settings.key, settings.state, addresses)
+    tls = certificate.context(settings.cert, settings.key, settings.state, addresses.now())
     gate = guard.Gate(settings.limits.connections, settings.limits.connections_per_address)
     figures = control.Figures(meetings, gate)
     runner = web.AppRunner(
@@ -222,7 +222,7 @@ async def run(
         logger=guard.quiet_log(),
     )
     await runner.setup()
-    log.info("meeting open port=%d addresses=%s", meetings.mux.port, ",".join(addresses))
+    log.info("meeting open port=%d addresses=%s", meetings.mux.port, ",".join(addresses.now()))
     try:
         async with control.serve(settings.control, figures), asyncio.TaskGroup() as tasks:
             tasks.create_task(meetings.run(), name="media")
@@ -255,14 +255,6 @@ def inherited(first: int, count: int) -> Sockets:
         raise ValueError("one stream and one datagram socket are needed")
     tcp[0].setblocking(False)
     return Sockets(tcp[0], udp[0])
-
-
-def own_addresses(host: str) -> tuple[str, ...]:
-    """Addresses under which browsers reach the box, when it listens on `host`."""
-    if not ipaddress.ip_address(host).is_unspecified:
-        return (host,)
-    found = get_host_addresses(use_ipv4=True, use_ipv6=host == "::")
-    return tuple(sorted(found, key=lambda address: ":" in address)) or ("127.0.0.1",)
 
 
 def _protocols(runner: web.AppRunner) -> Callable[[], asyncio.Protocol]:

@@ -92,7 +92,7 @@ def issue(arguments: argparse.Namespace) -> int:
 
 def _door(meeting: Meeting) -> tuple[str, int]:
     """The first address under which browsers reach the box, and the port."""
-    from conference.server import own_addresses
+    from conference.addresses import own_addresses
 
     host, _, port = meeting.listen.rpartition(":")
     return (meeting.addresses or own_addresses(host.strip("[]")))[0], int(port)

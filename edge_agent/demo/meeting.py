@@ -16,7 +16,8 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
-from conference.server import bind, own_addresses
+from conference.addresses import own_addresses
+from conference.server import bind
 from conference.sim import site
 from conference.tickets import Tickets, invitation
 from drivers.meeting import State, measured

@@ -13,8 +13,8 @@ import pytest
 from aiortc import AudioStreamTrack, RTCPeerConnection, RTCSessionDescription, VideoStreamTrack
 from av import AudioFrame, VideoFrame
 
+from conference.addresses import own_addresses
 from conference.caller import Caller
-from conference.server import own_addresses
 from tests.conference.live import KEY_FRAME, Live, Page, live
 
 SDP = {"Content-Type": "application/sdp"}
