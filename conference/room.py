@@ -15,7 +15,7 @@ from conference.member import Member
 from conference.messages import PAUSED, UNABLE, Asked, Members, Person, Quality, Seen, Slots, State
 from conference.ports import UpTrack
 from conference.router import Feed, Speakers, View
-from conference.tickets import Refused, Ticket
+from conference.tickets import MAX_NAME, Refused, Ticket
 
 GRACE = 30.0
 """Seconds a seat is kept after its connection was lost."""
@@ -58,7 +58,7 @@ class Room:
         member = self._former(ticket, seat)
         if member is None:
             self._ids += 1
-            member = Member(self._ids, ticket, (ticket.name or name or ticket.site)[:60])
+            member = Member(self._ids, ticket, (ticket.name or name or ticket.site)[:MAX_NAME])
             self.members[member.id] = member
         elif member.away_since is None:
             member.drop("taken_over")

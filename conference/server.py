@@ -24,7 +24,7 @@ from conference.addresses import Addresses
 from conference.meetings import Meetings
 from conference.settings import Settings
 from conference.signalling import Conversation
-from conference.tickets import Refused
+from conference.tickets import MAX_NAME, Refused
 from conference.whip import Standard, body
 
 WEB = Path(__file__).parent / "web"
@@ -150,7 +150,7 @@ class Server:
 
     def _entered(self, entry: Entry, address: str) -> Entered:
         settings, tickets = self._settings, self._meetings.tickets
-        name = " ".join(entry.name.split())[:60]
+        name = " ".join(entry.name.split())[:MAX_NAME]
         if entry.code:
             code = self._meetings.codes.enter(entry.code, address)
             room, role, by = code.room, code.role, code.id

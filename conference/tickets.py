@@ -21,6 +21,8 @@ Role = Literal["chair", "secretary", "site", "guest"]
 ROLES: tuple[Role, ...] = get_args(Role)
 
 MAX_TOKEN = 2_048
+MAX_NAME = 60
+"""Letters of a name that others read."""
 DEFAULT_LIFE = 15 * 60
 """Seconds a ticket is good for when nothing else is said."""
 DEVICE_LIFE = 400 * 86_400
@@ -89,11 +91,14 @@ class Tickets:
     def issue(
         self, room: str, role: Role, name: str, site: str, *, life: float = DEFAULT_LIFE, device: bool = False
     ) -> str:
-        """A new token, entered in the list."""
+        """A new token, entered in the list. Raises ValueError, and lists nothing, where it would not be taken back."""
         now = self._clock()
         ticket = Ticket(secrets.token_urlsafe(9), room, role, name, site, now, now + life, device)
+        token = self._token(ticket)
+        if len(token) > MAX_TOKEN:
+            raise ValueError("too long for a ticket")
         self._append(_Line(ticket=ticket))
-        return self._token(ticket)
+        return token
 
     def passing(self, room: str, role: Role, name: str, site: str, by: str = "") -> str:
         """A token that is not listed: for someone who came by the code with the id `by`, or through an open door."""

@@ -11,6 +11,7 @@ import os
 import re
 import sys
 import time
+import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -18,9 +19,11 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import msgspec
+from pydantic import TypeAdapter, ValidationError
 
 from conference.codes import Codes
-from conference.tickets import DEVICE_LIFE, Role, Ticket, Tickets, invitation
+from conference.tickets import DEVICE_LIFE, MAX_NAME, Role, Ticket, Tickets, invitation
+from drivers.settings import Id
 from edge_agent.commands import Wrong
 from edge_agent.config import Config
 from edge_agent.meet import meeting_of
@@ -81,13 +84,26 @@ def issue(arguments: argparse.Namespace) -> int:
         return 0
     invited = meeting.url or invitation(*_door(meeting), "").removesuffix("/#t=")
     door = f"http://127.0.0.1:{arguments.port}" if arguments.terminal else invited
-    name, site = arguments.name or config.name or config.site, arguments.site or config.site
+    name, site = _bearer(arguments, config, text)
     with _folder(config, meeting, text) as folder:
         tickets = Tickets(folder)
         token = tickets.issue(room, role, name, site, life=life, device=arguments.device)
         id = tickets.read(token).id
     _tell(msgspec.structs.replace(made, id=id, link=f"{door}/#t={token}"), arguments, text)
     return 0
+
+
+def _bearer(arguments: argparse.Namespace, config: Config, text: Text) -> tuple[str, str]:
+    """Name and site that the others read. Raises Wrong where they could not be read in a list."""
+    told = unicodedata.normalize("NFC", arguments.name.replace("\u00a0", " ")).strip()
+    if not told.isprintable() or len(told) > MAX_NAME:
+        raise Wrong(text("ticket.name", most=MAX_NAME))
+    site = arguments.site or config.site
+    try:
+        TypeAdapter(Id).validate_python(site)
+    except ValidationError:
+        raise Wrong(text("config.identifier", value=site)) from None
+    return told or (config.name or config.site)[:MAX_NAME], site
 
 
 def _door(meeting: Meeting) -> tuple[str, int]:
