@@ -14,7 +14,8 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setenv("LC_ALL", "C.UTF-8")
     made = tmp_path / "agent.yaml"
     made.write_text(
-        "site: cl-01\nname: Phường Chí Minh\nlanguage: en\nstate: s\nmeeting: {listen: '127.0.0.1:8443', room: giao-ban}\n"
+        "site: cl-01\nname: Phường Chí Minh\nlanguage: en\nstate: s\n"
+        "meeting: {listen: '127.0.0.1:8443', room: giao-ban}\n"
     )
     return str(made)
 
