@@ -12,7 +12,7 @@ import time
 
 import msgspec
 
-from drivers.frames import Guard
+from drivers.frames import LONGEST, Guard
 
 monotonic = time.monotonic
 
@@ -53,6 +53,8 @@ class Silence:
         self._until = 0.0
         self._slowest = 0.0
         """Seconds that the longest late answer took."""
+        self._strays = 0
+        """Bytes that nobody had asked for, up to the last time that the line was free."""
         self._rest: dict[int, float] = {}
         """Until when a unit is not asked, by number."""
         self._slowest_of: dict[int, float] = {}
@@ -99,10 +101,11 @@ class Silence:
         return max(self._until, guard.heard_at + pause) - monotonic()
 
     def over(self, guard: Guard) -> Debt | None:
-        """The line is free. The request that was answered late, where one was."""
+        """The line is free. The request that was answered late, if any; more bytes than an answer has are noise."""
         debt, self._debt = self._debt, None
         stray, guard.stray = guard.stray, False
-        if not stray or not debt:
+        heard, self._strays = guard.strays - self._strays, guard.strays
+        if not stray or not debt or heard > LONGEST:
             return None
         self._slowest = max(self._slowest, guard.heard_at - debt.sent)
         self._took(debt, guard.heard_at)
