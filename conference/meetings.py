@@ -25,7 +25,7 @@ from conference.messages import Renewed
 from conference.peer import Box, Peer
 from conference.room import Room
 from conference.settings import Settings
-from conference.tickets import Refused, Tickets
+from conference.tickets import Refused, SentOut, Ticket, Tickets
 
 TICK = 0.025
 """Seconds between turns of the clock."""
@@ -108,9 +108,23 @@ class Meetings:
                 site_bitrate=limits.site_kbit * 1000,
                 bitrate=limits.room_kbit * 1000,
             )
+            room.sent_out = self._keep_out
         member = room.join(ticket, name, seat)
         log.info("member in room=%s member=%d role=%s site=%s", room_name, member.id, ticket.role, ticket.site)
         return room, member
+
+    def _keep_out(self, ticket: Ticket) -> None:
+        """Who was sent out stays out, also when the room was empty meanwhile or the box started anew."""
+        sent_out = self.tickets.send_out(ticket)
+        if self._tasks is not None:
+            self._tasks.create_task(self._write(sent_out), name=f"sent out {ticket.id}")
+
+    async def _write(self, sent_out: SentOut) -> None:
+        """The disk may be slow: media goes on meanwhile."""
+        try:
+            await asyncio.to_thread(self.tickets.keep, sent_out)
+        except OSError as error:
+            log.warning("sent out until a restart only ticket=%s error=%s", sent_out.id, error)
 
     def _must_have_place(self) -> None:
         inside = sum(len(room.members) for room in self.rooms.values())

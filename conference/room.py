@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import secrets
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from conference import router
 from conference.member import Member
@@ -38,8 +38,8 @@ class Room:
         self.spotlight = 0
         self.floor = 0
         self.speakers = Speakers()
-        self.removed: set[str] = set()
-        """Tickets of those who were sent out: they do not come back in."""
+        self.sent_out: Callable[[Ticket], None] = lambda _ticket: None
+        """Set by the meetings: the bearer does not come back in."""
         self._site_bitrate = site_bitrate
         self._bitrate = bitrate
         self._ids = self._hands = 0
@@ -52,9 +52,7 @@ class Room:
     # --- coming and going -------------------------------------------------------------------------------------------
 
     def join(self, ticket: Ticket, name: str, seat: str) -> Member:
-        """A seat: the one kept, that of the same ticket (its old page is sent away), or a new one. Raises Refused."""
-        if ticket.id in self.removed:
-            raise Refused("removed")
+        """A seat: the one kept, that of the same ticket (its old page is sent away), or a new one."""
         member = self._former(ticket, seat)
         if member is None:
             self._ids += 1
@@ -167,7 +165,7 @@ class Room:
         member = self.members.get(id)
         if member is not None and member.ticket.role != "chair":
             member.drop("removed")
-            self.removed.add(member.ticket.id)
+            self.sent_out(member.ticket)
             self.leave(member)
 
     def _silence(self, member: Member) -> None:

@@ -26,6 +26,8 @@ MAX_NAME = 60
 DEFAULT_LIFE = 15 * 60
 """Seconds a ticket is good for when nothing else is said."""
 DEVICE_LIFE = 400 * 86_400
+DEVICE_OUT = 12 * 3600
+"""Seconds for which the room's PC that was sent out stays out: not this meeting, but the next day's."""
 
 
 class Refused(Exception):
@@ -68,11 +70,20 @@ class _Claims(msgspec.Struct, frozen=True, omit_defaults=True):
     device: bool = False
 
 
+class SentOut(msgspec.Struct, frozen=True):
+    """The bearer of a ticket was sent out of a room and stays out."""
+
+    id: str
+    until: float
+    """Unix seconds."""
+
+
 class _Line(msgspec.Struct, frozen=True):
-    """One line of the list: a ticket was issued, or the ticket `revoked` was revoked."""
+    """One line of the list: a ticket was issued, the ticket `revoked` was revoked, or its bearer was sent out."""
 
     ticket: Ticket | None = None
     revoked: str | None = None
+    sent_out: SentOut | None = None
 
 
 class Tickets:
@@ -87,6 +98,7 @@ class Tickets:
         self._stamp: tuple[int, int] = (0, 0)
         self._issued: dict[str, Ticket] = {}
         self._revoked: set[str] = set()
+        self._out: dict[str, float] = {}
 
     def issue(
         self, room: str, role: Role, name: str, site: str, *, life: float = DEFAULT_LIFE, device: bool = False
@@ -140,6 +152,8 @@ class Tickets:
             raise Refused("wrong_room")
         if self.is_revoked(claims.jti):
             raise Refused("revoked")
+        if self._out.get(claims.jti, 0.0) > now:
+            raise Refused("removed")
         return Ticket(
             claims.jti, claims.room, claims.role, claims.name, claims.site, claims.iat, claims.exp, claims.device
         )
@@ -160,6 +174,17 @@ class Tickets:
         """Whether the ticket was revoked, or the code that its bearer came by; asked for those inside as well."""
         revoked = self._revocations()
         return id in revoked or id.partition(".")[0] in revoked
+
+    def send_out(self, ticket: Ticket) -> SentOut:
+        """Refuse the ticket from now on, and every fresh life that it was given. `keep` makes it outlast a restart."""
+        now = self._clock()
+        until = now + DEVICE_OUT if ticket.device else max(ticket.expires, now + DEFAULT_LIFE)
+        self._out[ticket.id] = until
+        return SentOut(ticket.id, until)
+
+    def keep(self, sent_out: SentOut) -> None:
+        """Write it down; waits for the disk. Raises OSError."""
+        self._append(_Line(sent_out=sent_out))
 
     def all(self) -> list[tuple[Ticket, bool]]:
         """Tickets that were issued and have not expired, with whether each is revoked; latest first."""
@@ -210,6 +235,8 @@ class Tickets:
                 self._issued[line.ticket.id] = line.ticket
             if line.revoked:
                 self._revoked.add(line.revoked)
+            if line.sent_out:
+                self._out[line.sent_out.id] = line.sent_out.until
 
 
 def page(address: str, port: int) -> str:

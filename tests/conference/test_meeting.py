@@ -6,10 +6,12 @@ import socket
 from itertools import pairwise
 from pathlib import Path
 
-from conference import messages, rtcp, rtp, server
+import pytest
+
+from conference import meetings, messages, rtcp, rtp, server
 from conference.caller import Caller
 from conference.settings import Settings
-from tests.conference.live import Page, live
+from tests.conference.live import Live, Page, live
 
 
 def slot_ssrcs(page: Page) -> list[int]:
@@ -250,6 +252,39 @@ def test_only_leaders_lead(tmp_path: Path) -> None:
                 await page.drop()
 
     asyncio.run(scenario())
+
+
+def test_who_was_sent_out_of_a_room_that_is_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither the ticket nor the fresh one given inside opens anything, after an empty room or a restart of the box."""
+    monkeypatch.setattr(meetings, "_QUALITY_TURNS", 4)
+
+    async def scenario() -> None:
+        async with live(tmp_path) as meeting:
+            chair, site, token = Page(meeting, Caller()), Page(meeting, Caller()), meeting.ticket()
+            await chair.enter(meeting.ticket("chair"))
+            await site.enter(token)
+            await chair.say(messages.Remove(site.welcome.you))
+            await site.until(lambda: messages.Refusal in site.state)
+            await chair.say(messages.Leave())
+            while (await meeting.status()).rooms:
+                await asyncio.sleep(0.05)
+            renewed = site.state[messages.Renewed]
+            assert isinstance(renewed, messages.Renewed)
+            for each in (token, renewed.ticket):
+                await refused_as("removed", meeting, each)
+            for page in (chair, site):
+                await page.drop()
+        async with live(tmp_path) as meeting:
+            await refused_as("removed", meeting, token)
+
+    asyncio.run(scenario())
+
+
+async def refused_as(reason: str, meeting: Live, token: str) -> None:
+    page = Page(meeting, Caller())
+    await page.enter(token)
+    assert page.state[messages.Refusal] == messages.Refusal(reason)
+    await page.drop()
 
 
 def test_thin_line_pauses_pictures_and_keeps_voices(tmp_path: Path) -> None:

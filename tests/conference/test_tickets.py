@@ -7,7 +7,7 @@ from pathlib import Path
 import jwt
 import pytest
 
-from conference.tickets import DEFAULT_LIFE, Refused, Tickets
+from conference.tickets import DEFAULT_LIFE, DEVICE_LIFE, DEVICE_OUT, Refused, Tickets
 from tests.conference.conftest import Clock
 
 
@@ -59,6 +59,20 @@ def test_renewed_ticket_lives_on_and_can_be_revoked(tickets: Tickets, clock: Clo
     assert tickets.read(fresh).id == ticket.id
     tickets.revoke(ticket.id)
     assert reason(tickets, fresh) == "revoked"
+
+
+def test_ticket_of_somebody_sent_out(tickets: Tickets, tmp_path: Path, clock: Clock) -> None:
+    """No life of it opens the door again; the room's own PC is let in to the next day's meeting."""
+    person = tickets.read(tickets.issue("giao-ban", "site", "A", "cl-02"))
+    box = tickets.read(device := tickets.issue("giao-ban", "site", "B", "cl-02", life=DEVICE_LIFE, device=True))
+    fresh = tickets.renewed(person)
+    for one in (person, box):
+        tickets.keep(tickets.send_out(one))
+    for found in (tickets, Tickets(tmp_path, clock)):
+        assert [reason(found, token) for token in (fresh, device)] == ["removed"] * 2
+    clock.now += DEVICE_OUT
+    assert reason(tickets, fresh) == "expired"
+    assert tickets.read(device).name == "B"
 
 
 def test_forged_tickets_are_refused(tickets: Tickets, tmp_path: Path, clock: Clock) -> None:
