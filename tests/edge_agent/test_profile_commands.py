@@ -10,23 +10,17 @@ import pytest
 
 from drivers.profile_schema import schema_text
 from edge_agent.__main__ import main
+from tests.drivers.test_profile import HEAD
 
 ROOT = Path(__file__).parents[2]
 DEVICES = ROOT / "drivers/devices"
-FAULTY = """\
-schema: chilinh.device-profile/0.1-draft
-id: probe
-vendor: A
-model: B
-kind: water_level
-confidence: high
-transport: modbus-rtu
-unit_id: {default: 1}
-invalid: {u16: 70000}
-registers:
+FAULTY = (
+    HEAD.replace("registers:\n", "invalid: {u16: 70000}\nregisters:\n")
+    + """\
   - {key: level, adr: 1, unit: m, canonical: water.level_m}
   - {key: temp, addr: 2, unit: m, canonical: water.temp_c}
 """
+)
 
 
 @pytest.fixture(autouse=True)
