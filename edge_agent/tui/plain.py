@@ -36,11 +36,13 @@ FULL_ONLY = {"p": "plain.pause", "y": "plain.copy", ":": "plain.palette", "u": "
 def run(picture: Picture, text: Text, terminal: Terminal, zone: str, maintain: str = "") -> int:
     """Until `q`; where nobody can type, one print of the overview and its exit code. `maintain`: who changes things."""
     plain = Plain(picture, text, terminal, zone, maintain)
-    plain.voice.say(text(f"tui.plain.{terminal.why}", **terminal.facts))
+    why = text(f"tui.plain.{terminal.why}", **terminal.facts)
     try:
         if not sys.stdin.isatty() or terminal.why == "no_terminal":
+            plain.voice.say(why)
             return asyncio.run(plain.once())
         with _single_keys():
+            plain.voice.say(why)
             asyncio.run(plain.talk())
     except KeyboardInterrupt:
         return 130
@@ -52,12 +54,21 @@ def _single_keys() -> Iterator[None]:
     """Keys come without Enter; what the line has not carried yet is thrown away at the end, so that `q` is quick."""
     before = termios.tcgetattr(0)
     tty.setcbreak(0)
+    _mend_lines()
     try:
         yield
     finally:
         termios.tcflush(1, termios.TCOFLUSH)
-        termios.tcsetattr(0, termios.TCSANOW, before)
         print(flush=True)
+        termios.tcsetattr(0, termios.TCSANOW, before)
+
+
+def _mend_lines() -> None:
+    """A program that died on this console may have left it raw: lines would run off like stairs, Enter do nothing."""
+    now = termios.tcgetattr(0)
+    now[0] |= termios.ICRNL
+    now[1] |= termios.OPOST | termios.ONLCR
+    termios.tcsetattr(0, termios.TCSANOW, now)
 
 
 class _Left(Exception):

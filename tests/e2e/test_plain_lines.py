@@ -94,7 +94,7 @@ def test_tools_run_as_lines(typist: Typist) -> None:
     typist.press("r", "edge modbus plan gone -h", "xong")
     typist.press(".1\r", "read gone 1")
     typist.letters(" x y")
-    typist.press("\r", "Cách viết: edge", "xong")
+    typist.press("\r", "Cách dùng: edge", "không hiểu", "xong")
     typist.press("7v", "Từ mức cần xem", "-- ")
 
 

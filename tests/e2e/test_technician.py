@@ -13,6 +13,7 @@ import sys
 import termios
 import threading
 import time
+import tty
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -67,11 +68,22 @@ class Line:
     """`edge tui` on a pseudo terminal whose other end takes at most so many bytes a second."""
 
     def __init__(
-        self, file: Path, environ: dict[str, str], *words: str, rate: float = 1e6, answers: bool = False
+        self,
+        file: Path,
+        environ: dict[str, str],
+        *words: str,
+        rate: float = 1e6,
+        answers: bool = False,
+        raw: bool = False,
     ) -> None:
-        """Start it. `answers`: to the question where the cursor stands, as soon as that has come through."""
+        """Start it. `answers`: to the question where the cursor stands, as soon as that has come through.
+
+        `raw`: as a program that died leaves a console.
+        """
         self.file = file
         self._master, slave = pty.openpty()
+        if raw:
+            tty.setraw(slave)
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("4H", 24, 80, 0, 0))
         base = {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/")}
         command = [sys.executable, "-m", "edge_agent", "tui", "-c", str(file), *words]
@@ -155,6 +167,18 @@ def test_serial_console_at_9600_baud(agent: Agent, lines: list[Line]) -> None:
     assert line.left() == 0
     assert time.monotonic() - asked < 5
     assert "\x1b" not in line.seen
+
+
+def test_console_left_raw(agent: Agent, lines: list[Line]) -> None:
+    """After a program that died on it: lines begin at the left all the same, and Enter is Enter."""
+    lines.append(Line(agent.file, {"TERM": "vt100", "LANG": "C.UTF-8"}, raw=True))
+    lines[-1].until("Mọi thứ đang tốt.")
+    lines[-1].type("/uptime\r")
+    lines[-1].until("[CHỈ XEM] /uptime")
+    lines[-1].type("q")
+    assert lines[-1].left() == 0
+    assert "\n" in lines[-1].seen
+    assert "\n" not in lines[-1].seen.replace("\r\n", "")
 
 
 def test_locale_without_letters(agent: Agent, lines: list[Line]) -> None:
