@@ -16,7 +16,7 @@ from pathlib import Path
 import msgspec
 from aiohttp import web
 
-from conference import figures, unix_socket
+from conference import figures, metrics, unix_socket
 from conference.guard import Gate
 from conference.meetings import Meetings
 
@@ -39,7 +39,7 @@ class Figures:
 
     async def metrics(self, _request: web.Request) -> web.Response:
         """The same for Prometheus."""
-        text = figures.prometheus(figures.status(self._meetings, self._gate.refused))
+        text = metrics.prometheus(figures.status(self._meetings, self._gate.refused))
         return web.Response(text=text, headers={"Content-Type": "text/plain; version=0.0.4"})
 
 

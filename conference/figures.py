@@ -1,4 +1,4 @@
-"""What the meeting says of itself: the status as JSON, and the same as Prometheus text. Neither names people."""
+"""What the meeting says of itself in its status; metrics.py has the same for Prometheus. Neither names people."""
 
 from __future__ import annotations
 
@@ -43,6 +43,8 @@ class Down(msgspec.Struct, frozen=True):
     packets: int
     resent: int
     switches: int
+    freezes: int
+    """Of the picture, as the browser counted them."""
 
 
 class Client(msgspec.Struct, frozen=True):
@@ -177,44 +179,18 @@ def _up(kind: str, layer: int, stream: Ingress) -> Up:
 
 
 def _downs(peer: Peer, member: Member) -> tuple[Down, ...]:
-    found = []
+    found, freezes = [], peer.stats.page.by_slot
     for at, slot in enumerate(peer.video):
         feed = member.pictures[at] if at < len(member.pictures) else None
         layer = member.layers[at] if at < len(member.layers) else None
-        found.append(_down(slot, (feed or 0) // 2, -1 if layer is None else layer))
+        frozen = freezes[at] if at < len(freezes) else 0
+        found.append(_down(slot, (feed or 0) // 2, -1 if layer is None else layer, frozen))
     for at, slot in enumerate(peer.audio):
-        found.append(_down(slot, (member.voices[at] if at < len(member.voices) else 0) or 0, 0))
+        found.append(_down(slot, (member.voices[at] if at < len(member.voices) else 0) or 0, 0, 0))
     return tuple(found)
 
 
-def _down(slot: Slot, shows: int, layer: int) -> Down:
+def _down(slot: Slot, shows: int, layer: int, freezes: int) -> Down:
     loss = round(slot.fraction, 3)
-    return Down(slot.label, shows, layer, slot.bitrate // 1000, loss, slot.packets, slot.resent, slot.switches)
-
-
-def prometheus(found: Status) -> str:
-    """The status as Prometheus' text format 0.0.4."""
-    lines = [
-        f"edge_meeting_packets_per_second {found.load.packets_per_second}",
-        f"edge_meeting_loop_lag_seconds {found.load.lag_ms / 1000}",
-        f"edge_meeting_datagrams_sent_total {found.port.sent}",
-        f"edge_meeting_datagrams_received_total {found.port.received}",
-        f"edge_meeting_datagrams_dropped_total {found.port.dropped}",
-        f"edge_meeting_datagrams_stray_total {found.port.strays}",
-        f"edge_meeting_connections_refused_total {found.connections_refused}",
-        f"edge_meeting_admitting {int(found.admitting)}",
-        f"edge_meeting_turned_away_total {found.turned_away}",
-        f"edge_meeting_wrong_codes_total {found.guesses.wrong}",
-        f"edge_meeting_code_tries_turned_away_total {found.guesses.turned_away}",
-        f"edge_meeting_code_locks_total {found.guesses.locks}",
-        f"edge_meeting_code_locks {len(found.guesses.addresses) + len(found.guesses.rooms)}",
-    ]
-    for room in found.rooms:
-        lines.append(f'edge_meeting_members{{room="{room.name}"}} {len(room.members)}')
-        for client in room.members:
-            labels = f'room="{room.name}",member="{client.id}"'
-            lines.append(f"edge_meeting_round_trip_seconds{{{labels}}} {client.rtt_ms / 1000}")
-            lines.append(f"edge_meeting_down_kbit{{{labels}}} {sum(slot.kbit for slot in client.down)}")
-            lines.append(f"edge_meeting_up_kbit{{{labels}}} {sum(stream.kbit for stream in client.up)}")
-            lines.append(f"edge_meeting_freezes_total{{{labels}}} {client.page.freezes}")
-    return "\n".join(lines) + "\n"
+    rate = slot.bitrate // 1000
+    return Down(slot.label, shows, layer, rate, loss, slot.packets, slot.resent, slot.switches, freezes)

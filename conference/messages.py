@@ -6,6 +6,8 @@ most 64 kB; unknown kinds and wrong types end the connection, unknown keys are i
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import msgspec
 
 VERSION = 1
@@ -92,6 +94,8 @@ class Stats(_Message, frozen=True):
     freezes: int = 0
     frames: int = 0
     lost: int = 0
+    by_slot: Annotated[tuple[int, ...], msgspec.Meta(max_length=32)] = ()
+    """Freezes of each video slot, in order."""
 
 
 class Leave(_Message, frozen=True):

@@ -76,6 +76,7 @@ export class Call extends EventTarget {
     const slots = [];
     for (let at = 0; at < welcome.audio_slots; at++) slots.push(pc.addTransceiver("audio", { direction: "recvonly" }));
     for (let at = 0; at < welcome.video_slots; at++) slots.push(pc.addTransceiver("video", { direction: "recvonly" }));
+    this.pictures = slots.slice(welcome.audio_slots).map((slot) => slot.receiver.track.id);
     for (const one of pc.getTransceivers()) prefer(one);
     slots.forEach((slot, at) => {
       const audio = at < welcome.audio_slots;
@@ -193,12 +194,14 @@ export class Call extends EventTarget {
 
   async count() {
     if (!this.pc) return;
-    const sums = { t: "stats", rtt_ms: 0, freezes: 0, frames: 0, lost: 0 };
+    const sums = { t: "stats", rtt_ms: 0, freezes: 0, frames: 0, lost: 0, by_slot: this.pictures.map(() => 0) };
     for (const report of (await this.pc.getStats()).values()) {
       if (report.type === "inbound-rtp") {
         sums.freezes += report.freezeCount ?? 0;
         sums.frames += report.framesDecoded ?? 0;
         sums.lost += Math.max(0, report.packetsLost ?? 0);
+        const slot = this.pictures.indexOf(report.trackIdentifier);
+        if (slot >= 0) sums.by_slot[slot] = report.freezeCount ?? 0;
       }
       if (report.type === "candidate-pair" && report.nominated) sums.rtt_ms = Math.round(1000 * (report.currentRoundTripTime ?? 0));
     }
