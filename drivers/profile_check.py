@@ -15,10 +15,13 @@ from drivers.profile import LENGTHS, Profile, open_units
 from drivers.profile_form import Row, Setting, Variant
 from drivers.reading import quantities
 from drivers.register import BIT_FUNCTIONS, CODES, Register
+from drivers.settings import LINE_UNITS
 
 FLOATS = ("f32", "f64")
 LAST = 65536
 """First address that does not exist."""
+ADDRESS = re.compile(r"(?<!IP )\b(address|addr|slave|unit id)\b|(?<!IP )\bđịa chỉ\b(?! IP)", re.IGNORECASE)
+"""How the unit number is called among a device's settings."""
 MOST = float(1 << 63)
 """Numbers are kept in 64 bits."""
 
@@ -226,3 +229,22 @@ def _setting(profile: Profile, setting: Setting, loc: Loc, tree: Tree) -> Iterat
         yield tree.problem(loc, "profile.not_in_type", value=wrong[0], type=setting.type, low=low, high=high)
     if setting.scale == 0:
         yield tree.problem((*loc, "scale"), "profile.scale", scale=setting.scale)
+    yield from _address(profile, setting, loc, tree)
+
+
+def _address(profile: Profile, setting: Setting, loc: Loc, tree: Tree) -> Iterator[Problem]:
+    """The device's own address is named as such, for it is written only where the device is alone."""
+    least, most = LINE_UNITS[0], LINE_UNITS[-1]
+    if setting.role != "address":
+        if ADDRESS.search(f"{setting.key} {setting.what.en} {setting.what.vi}".replace("_", " ")) or any(
+            other.role == "address" and _overlap(setting, other) for other in profile.writable
+        ):
+            yield tree.problem(loc, "profile.address_role", key=setting.key)
+        return
+    allowed = (min(setting.enum), max(setting.enum)) if setting.enum else setting.range
+    if allowed is None or allowed[0] < least or allowed[1] > most:
+        yield tree.problem(loc, "profile.address_range", least=least, most=most)
+
+
+def _overlap(one: Setting, other: Setting) -> bool:
+    return one.addr < other.addr + LENGTHS[other.type] and other.addr < one.addr + LENGTHS[one.type]

@@ -108,6 +108,13 @@ def setting_of(settings: Sequence[Setting], name: str) -> Setting:
     )
 
 
+def holds_address(setting: Setting, settings: Sequence[Setting]) -> bool:
+    """Writing it would write a register of the device's address, by whatever name."""
+    first, end = setting.addr, setting.addr + WORDS[setting.type]
+    others = (each for each in settings if each.role == "address")
+    return setting.role == "address" or any(each.addr < end and first < each.addr + WORDS[each.type] for each in others)
+
+
 def role(settings: Sequence[Setting], wanted: str) -> Setting:
     """The setting with this role. Raises NotWritten where the profile has none."""
     for setting in settings:
@@ -119,16 +126,32 @@ def role(settings: Sequence[Setting], wanted: str) -> Setting:
 class Writer:
     """One setting of one device on a running bus."""
 
-    def __init__(self, bus: ModbusBus, told: Bus, unit: int, setting: Setting) -> None:
-        """`setting` is one of the profile's."""
+    def __init__(
+        self, bus: ModbusBus, told: Bus, unit: int, setting: Setting, settings: Sequence[Setting] = ()
+    ) -> None:
+        """`setting` is one of the profile's `settings`."""
         self._bus, self._told, self.unit, self.setting = bus, told, unit, setting
+        self._settings = settings
 
     async def write(self, value: float) -> Written:
-        """Write it and read it back, also where no answer came. Raises NotWritten, guests.BusAway."""
+        """Write it and read it back, also where no answer came; never the address. Raises NotWritten, guests.BusAway.
+
+        Of a device whose address register is not known, every one that holds its unit number may be that.
+        """
+        if holds_address(self.setting, self._settings):
+            raise NotWritten("guarded", key=self.setting.key, unit=self.unit)
+        raw_of(self.setting, value)
+        words = await self._words(self.unit)
+        before = value_of(self.setting, words) if words else None
+        unknown = self.setting.role is None and all(each.role != "address" for each in self._settings)
+        if unknown and (before is None or self.unit in (before, *words)):
+            raise NotWritten("may_be_address", key=self.setting.key, unit=self.unit)
+        return await self._write(value, before)
+
+    async def _write(self, value: float, before: float | None) -> Written:
         setting, words = self.setting, raw_of(self.setting, value)
         if setting.fc == WRITE_ONE and len(words) > 1:
             raise NotWritten("no_room", key=setting.key, value=value)
-        before = await self.read(self.unit)
         answer = await self._bus.guest(WriteRequest(self.unit, setting.fc, setting.addr, words), self._told.timeout)
         after, at = await self._read_back(value)
         return Written(
@@ -151,6 +174,9 @@ class Writer:
         Every address is asked first, `wait` seconds each: one device more, or garbled bytes, and nothing is written.
         Raises NotWritten, guests.BusAway.
         """
+        units = self._told.units
+        if new not in units:
+            raise NotWritten("range", key=self.setting.key, least=units[0], most=units[-1], unit="")
         raw_of(self.setting, new)
         if new == self.unit:
             raise NotWritten("same_address", unit=new)
@@ -166,7 +192,7 @@ class Writer:
         if others:
             raise NotWritten("not_alone", units=", ".join(others))
         await self._listen_for_twins()
-        yield await self.write(new)
+        yield await self._write(new, await self.read(self.unit))
 
     async def _listen_for_twins(self) -> None:
         """Two devices with one address answer at once and spoil each other's bytes, most times."""
@@ -190,14 +216,17 @@ class Writer:
 
     async def read(self, unit: int, baud: int | None = None, framing: str | None = None) -> float | None:
         """The setting as the device has it now; None where it does not say."""
+        words = await self._words(unit, baud, framing)
+        return value_of(self.setting, words) if words else None
+
+    async def _words(self, unit: int, baud: int | None = None, framing: str | None = None) -> tuple[int, ...]:
+        """Its registers; none where the device does not say."""
         request = Request(unit, 3, self.setting.addr, WORDS[self.setting.type])
         try:
             answer = await self._bus.guest(request, self._told.timeout, baud, framing)
         except OSError:
-            return None  # the port does not have this speed
-        if answer.outcome is not Outcome.ok:
-            return None
-        return value_of(self.setting, struct.unpack(f">{request.count}H", answer.data))
+            return ()  # the port does not have this speed
+        return struct.unpack(f">{request.count}H", answer.data) if answer.outcome is Outcome.ok else ()
 
 
 def _tuned(setting: Setting, value: float) -> Speed:

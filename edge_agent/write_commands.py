@@ -46,6 +46,8 @@ def write(arguments: argparse.Namespace) -> int:
     if arguments.setting is None or arguments.value is None:
         return _list(arguments, writable, text)
     setting = _setting(writable, arguments.setting, text)
+    if setting.role == "address":
+        raise Wrong(text("modbus.write.guarded", key=setting.key, unit=arguments.unit))
     ask = WriteAsk(bus.id, arguments.unit, setting.key, _value(setting, arguments.value, text))
     name = setting.choices.get(int(ask.value)) if ask.value.is_integer() else None
     _confirmed(arguments, (name, f"{ask.value:g}") if name else (f"{ask.value:g}",), ask, text)

@@ -17,7 +17,7 @@ class WriteAsk(msgspec.Struct, frozen=True):
     value: float = 0.0
     address: int | None = None
     profile: str = ""
-    """Of a device that is not configured."""
+    """Of a device that is not configured; a configured one has its own."""
     wait: float | None = None
     """Seconds for each unit that may be on the line, before its address is changed."""
 

@@ -57,13 +57,15 @@ def routes(app: App) -> list[web.RouteDef]:
             raise web.HTTPBadRequest(text=str(error)) from None
         check_wait(ask.wait)
         place = place_of(app, ask.bus)
+        if ask.unit not in place.told.units:  # 0 would be all of a line's devices at once
+            raise web.HTTPBadRequest(text=f"unit: {place.told.units[0]} to {place.told.units[-1]}")
         try:
             settings = await _settings(app, place, ask)
             wanted = setting_of(settings, ask.setting) if ask.address is None else role(settings, "address")
         except NotWritten as reason:
             app.audit.note(by.name, by.user, "modbus write", _about(ask), reason.what)
             return _refused(app, reason)
-        order = _Order(by, place, ask, Writer(place.bus, place.told, ask.unit, wanted))
+        order = _Order(by, place, ask, Writer(place.bus, place.told, ask.unit, wanted, settings))
         if ask.address is not None:
             return await stream(request, place, _readdress(app, order))
         return await _write(app, order)
@@ -73,7 +75,10 @@ def routes(app: App) -> list[web.RouteDef]:
 
 async def _settings(app: App, place: Place, ask: WriteAsk) -> tuple[Setting, ...]:
     """What may be written to this unit. Raises NotWritten where its model is not known."""
-    name = ask.profile or next((each.profile for each in place.told.devices if each.unit == ask.unit), "")
+    configured = next((each for each in place.told.devices if each.unit == ask.unit), None)
+    name = configured.profile if configured else ask.profile
+    if configured and ask.profile not in ("", name):  # another model's registers may be this one's address
+        raise NotWritten("other_profile", unit=ask.unit, device=configured.id, profile=name)
     if not name:
         raise NotWritten("no_profile", unit=ask.unit)
     if name in place.profiles:

@@ -237,6 +237,19 @@ def test_file_name_of_a_profile(tmp_path: Path) -> None:
         ("", "variants: [{name: v, change: {a.scale: 0}}]\n", ("variants[0].change", "profile.scale")),
         ("", "writable: [{key: w, addr: 1, fc: 6, type: u32, what: x}]\n", ("writable[0].fc", "profile.write_one")),
         ("", "writable: [{key: w, addr: 1, range: [0, 70000], what: x}]\n", ("writable[0]", "profile.not_in_type")),
+        ("", "writable: [{key: address, addr: 1, what: x}]\n", ("writable[0]", "profile.address_role")),
+        ("", "writable: [{key: w, addr: 1, what: {en: x, vi: địa chỉ}}]\n", ("writable[0]", "profile.address_role")),
+        (
+            "",
+            "writable: [{key: a, addr: 1, range: [1, 254], role: address, what: x}]\n",
+            ("writable[0]", "profile.address_range"),
+        ),
+        (
+            "",
+            "writable: [{key: a, addr: 2, range: [1, 9], role: address, what: x},"
+            " {key: b, addr: 1, fc: 16, type: u32, what: x}]\n",
+            ("writable[1]", "profile.address_role"),
+        ),
         ("", "writable: [{key: w, addr: 1, what: 5}]\n", ("writable[0].what", "want_mapping")),
         ("", "timing: {warm_up: 5}\n", ("timing.warm_up", "unknown_key_near")),
         ("", "serial: {framing: 9N1}\n", ("serial.framing", "framing")),

@@ -124,6 +124,51 @@ def test_write_is_read_back(run: Run, rtu: bool) -> None:
     run(main())
 
 
+@pytest.mark.parametrize(
+    ("named", "settings", "held", "what"),
+    [
+        (ADDRESS, (ADDRESS,), 7, "guarded"),
+        (setting(key="pair", addr=19, type="u32", fc=16), (ADDRESS,), 7, "guarded"),
+        (setting(addr=20), (), 7, "may_be_address"),
+        (setting(addr=20, scale=0.1), (), 7, "may_be_address"),
+        (setting(addr=20), (), None, "may_be_address"),
+    ],
+    ids=["named", "beside it", "without a role", "scaled", "unreadable"],
+)
+def test_address_under_another_name(
+    run: Run, named: Setting, settings: tuple[Setting, ...], held: int | None, what: str
+) -> None:
+    """Whatever register holds the address, or may: as a setting it is never written, whoever else is on the line."""
+
+    async def main() -> None:
+        slave = Writable(1, 7)
+        if held is None:
+            slave.always = lambda slave, ask: [] if ask.unit == 7 else _serve(slave, ask)
+        with slave.on_a_pty() as port:
+            told = bus(port, device(1, every=0.2))
+            async with running(told) as driver:
+                with pytest.raises(NotWritten) as refused:
+                    await Writer(driver, told, 7, named, settings).write(12)
+        assert (refused.value.what, slave.written) == (what, [])
+
+    run(main())
+
+
+def test_address_that_the_line_does_not_take(run: Run) -> None:
+    """A profile's range does not widen the line's."""
+
+    async def main() -> None:
+        slave, wide = Writable(1), setting(key="address", range=(1, 254), role="address")
+        with slave.on_a_pty() as port:
+            told = bus(port, device(1, every=0.5))
+            async with running(told) as driver:
+                with pytest.raises(NotWritten) as refused:
+                    await anext(aiter(Writer(driver, told, 1, wide, (wide,)).readdress(253, wait=0.02)))
+        assert (refused.value.what, slave.written) == ("range", [])
+
+    run(main())
+
+
 def test_device_that_takes_no_new_value(run: Run) -> None:
     """A refusal, or an old value that is still there, is no success."""
 

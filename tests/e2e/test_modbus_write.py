@@ -10,10 +10,13 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from edge_agent.client import ask
+from drivers.writing import Written
+from edge_agent.client import Failed, ask
 from edge_agent.maintain import Done, Held
+from edge_agent.write_events import WriteAsk
 from tests.drivers.liar import exception, honest
 from tests.drivers.test_writing import Writable
 from tests.e2e.box import Agent
@@ -135,6 +138,9 @@ def test_setting_is_written_read_back_and_kept(box: Box) -> None:
         ),
         (("1", "height", "high", "--confirm", "1"), '"high" is not a number.'),
         (("9", "height", "1", "--confirm", "1"), "Unit 9 is not configured: add --profile ID"),
+        (("1", "address", "7", "--confirm", "7"), "--device-address N"),
+        (("1", "20", "7", "--confirm", "7"), "--device-address N"),
+        (("1", "height", "7", "--confirm", "7", "--profile", "qdy30a-submersible"), "with the profile probe"),
         (("1", "--device-address", "1", "--confirm", "1"), "The device has address 1 already."),
     ],
 )
@@ -143,6 +149,22 @@ def test_what_is_not_written(box: Box, words: tuple[str, ...], said: str) -> Non
     done = box.edge("line-1", *words)
     assert (done.returncode, said in done.stderr) == (2, True), done.stderr
     assert box.slave.written == []
+
+
+def test_address_as_a_setting_over_the_socket(box: Box) -> None:
+    """Whoever asks the agent without the command is refused as well: the address, and all units at once."""
+    control = box.folder / "state" / "control.sock"
+    held: Held = ask(control, "/maintain", Held, method="POST", body=b'{"name": "Lan"}')
+    for unit, name, said in (
+        (1, "address", "--device-address"),
+        (1, "20", "--device-address"),
+        (0, "height", "unit: 1"),
+    ):
+        body = msgspec.json.encode(WriteAsk("line-1", unit, name, 7, profile="probe"))
+        with pytest.raises(Failed, match=said):
+            ask(control, "/modbus/write", Written, method="POST", body=body, token=held.token)
+    assert box.slave.written == []
+    assert box.audit()[0].result == "guarded"
 
 
 def test_device_that_is_not_configured(box: Box) -> None:
