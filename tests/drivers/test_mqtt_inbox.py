@@ -12,8 +12,8 @@ from drivers.mqtt_packets import Message
 from drivers.reading import Reason
 from edge_agent.demo_servers import Mosquitto
 from tests.conftest import Run
+from tests.drivers.payloads import MALFORMED
 from tests.drivers.taking import NOW, broker, numbered, publish, say, taking
-from tests.drivers.test_decoders import MALFORMED
 from tests.waiting import until
 
 # --- honest time ------------------------------------------------------------------------------------------------------

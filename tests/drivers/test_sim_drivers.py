@@ -16,7 +16,7 @@ from drivers.settings import Broker, Bus
 from drivers.sim.compare import Comparison, Delivered, compare
 from drivers.sim.ledger import read_ledger
 from edge_agent.demo_servers import Mosquitto
-from tests.drivers.test_decoders import TRAFFIC
+from tests.drivers.payloads import TRAFFIC
 from tests.drivers.ward_process import WardProcess
 
 PROFILES = ("renke-01f4-station", "xy-md02", "eastron-sdm630", "dfrobot-sen0676-radar")
