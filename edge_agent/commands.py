@@ -127,7 +127,9 @@ def journal_stat(arguments: argparse.Namespace) -> int:
         if stat.ahead_time is not None:
             print(text("journal.ahead", last=stat.ahead_time))
         for sink in stat.sinks:
-            print(text("journal.sink", sink=sink.id, cursor=sink.cursor, waiting=sink.waiting))
+            said = "sink_unconfirmed" if sink.unconfirmed else "sink"
+            facts = {"cursor": sink.cursor, "waiting": sink.waiting, "unconfirmed": sink.unconfirmed}
+            print(text(f"journal.{said}", sink=sink.id, **facts))
         rest = {"quarantined": stat.quarantined, "thinned": stat.thinned, "damaged": stat.damaged_files}
         print(text("journal.rest", **rest))
         if stat.written_per_day is not None:

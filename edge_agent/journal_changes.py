@@ -50,6 +50,8 @@ class _Order(msgspec.Struct, frozen=True):
 
 LINES = 2000
 """Lines of one import request."""
+MOST_SECONDS = 900.0
+"""For one request: to send a month again, the agent looks at each row of it."""
 GZIP = b"\x1f\x8b"
 
 
@@ -170,7 +172,9 @@ def _pick(
         print_json(found)
     else:
         print(text("journal.released" if step == "release" else "journal.dropped", count=found.done, later=found.later))
-    return 1 if found.later else 0
+        if found.unknown:
+            print(text("journal.unknown_numbers", count=found.unknown, sink=arguments.sink))
+    return 1 if found.later or found.unknown else 0
 
 
 # --- who does it ------------------------------------------------------------------------------------------------------
@@ -185,7 +189,8 @@ def _change(arguments: argparse.Namespace, config: Config, text: Text, order: _O
     except (NotAllowed, Failed) as error:
         raise wrong(error, config, text) from None
     with maintaining(arguments, config, text) as token:
-        return asked(config, text, f"/journal/{order.path}", answer, method="POST", body=order.body, token=token)
+        how = {"method": "POST", "body": order.body, "token": token, "timeout": MOST_SECONDS}
+        return asked(config, text, f"/journal/{order.path}", answer, **how)
 
 
 def _alone(config: Config, text: Text, work: Work) -> object:

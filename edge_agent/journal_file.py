@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -26,6 +27,10 @@ Seen = Callable[[float], None]
 
 class Unusable(Exception):
     """The file cannot be read at all; the message says why."""
+
+
+class NotWritten(Exception):
+    """The file that should be written cannot be; the message says why."""
 
 
 class Checked(msgspec.Struct):
@@ -141,7 +146,7 @@ class Exported(msgspec.Struct):
 
 def export(path: Path, target: Path, span_ms: tuple[int, int], database: str, seen: Seen) -> Exported:
     """Write the lines between two times to a gzip file, stamps in nanoseconds: what `influx -import` and the write
-    endpoints take without an option. Whole or not at all. Raises Unusable, OSError, sqlite3.DatabaseError.
+    endpoints take without an option. Whole or not at all. Raises Unusable, NotWritten, sqlite3.DatabaseError.
     """
     db = opened(path)
     found = Exported(str(target))
@@ -153,8 +158,11 @@ def export(path: Path, target: Path, span_ms: tuple[int, int], database: str, se
                 for text in _lines(found, row, span_ms):
                     file.write(text)
         part.replace(target)
+    except OSError as error:
+        raise NotWritten(error.strerror or str(error)) from error
     finally:
-        part.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
         db.close()
     return found
 

@@ -45,8 +45,13 @@ def export(arguments: argparse.Namespace) -> int:
     span = span_of(arguments, text)
     influx = next((sink.influxdb for sink in config.sinks if sink.influxdb), None)
     database = (influx.database or influx.bucket if influx else None) or "edge"
-    with showing(text("journal.exporting")) as seen:
-        found = reading(config, text, lambda: journal_file.export(file_of(config), arguments.to, span, database, seen))
+    try:
+        with showing(text("journal.exporting")) as seen:
+            found = reading(
+                config, text, lambda: journal_file.export(file_of(config), arguments.to, span, database, seen)
+            )
+    except journal_file.NotWritten as error:
+        raise Wrong(text("journal.not_written", file=str(arguments.to), error=str(error))) from None
     if arguments.json:
         print_json(found)
     else:
@@ -57,9 +62,12 @@ def export(arguments: argparse.Namespace) -> int:
 def quarantined(arguments: argparse.Namespace) -> int:
     """`edge journal quarantine list`: what sinks refused; 1: there is something."""
     config, text = loaded(arguments)
+    sinks = {sink.id for sink in config.sinks}
     db = reading(config, text, lambda: journal_file.opened(file_of(config)))
     found = reading(config, text, lambda: redo.refusals(db, arguments.sink))
     db.close()
+    if not found and arguments.sink and arguments.sink not in sinks:  # of one that is gone there may be some
+        raise Wrong(text("journal.no_sink", sink=arguments.sink))
     if arguments.json:
         print_json(found)
     elif not found:
@@ -81,7 +89,10 @@ def reading(config: Config, text: Text, work: Callable[[], T]) -> T:
 
 def span_of(arguments: argparse.Namespace, text: Text) -> tuple[int, int]:
     """The wanted time in ms, both ends included."""
-    return _moment(arguments.since, text), _moment(arguments.until, text) if arguments.until else 1 << 62
+    since, until = _moment(arguments.since, text), _moment(arguments.until, text) if arguments.until else 1 << 62
+    if until < since:
+        raise Wrong(text("journal.no_span", since=arguments.since, until=arguments.until))
+    return since, until
 
 
 def _moment(value: str, text: Text) -> int:

@@ -122,6 +122,8 @@ class SinkCursor(msgspec.Struct, frozen=True):
     id: str
     cursor: int
     waiting: int
+    unconfirmed: int = 0
+    """Sent, and not counted as delivered before the server has kept it for a while."""
 
 
 class JournalStat(msgspec.Struct, frozen=True):
@@ -313,7 +315,11 @@ async def _sink(app: App, sink: SinkNow) -> SinkStatus:
 async def journal_stat(app: App) -> JournalStat:
     """The journal on disk."""
     stat = await app.journal.stat()
-    cursors = [SinkCursor(name, s.cursor.low, app.journal.waiting(name)) for name, s in app.journal.states.items()]
+    journal = app.journal
+    cursors = [
+        SinkCursor(name, state.cursor.low, journal.waiting(name), journal.unconfirmed(name))
+        for name, state in journal.states.items()
+    ]
     return JournalStat(
         readings=stat.readings,
         first_time=_iso(stat.first_ms),

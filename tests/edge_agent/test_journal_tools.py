@@ -19,6 +19,7 @@ import msgspec
 import pytest
 
 from drivers.reading import Readings, Source, quantities
+from edge_agent import redo
 from edge_agent.__main__ import main
 from edge_agent.body import unpack
 from edge_agent.config import load
@@ -220,8 +221,11 @@ def test_lines_that_the_journal_cannot_take_are_refused() -> None:
     assert (lines, refused) == ([], 4)
 
 
-def test_stretch_is_sent_again_to_one_sink_and_counted_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_stretch_is_sent_again_to_one_sink_and_counted_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """After the server lost its database: the stretch waits again; ledger and counter have each reading once."""
+    monkeypatch.setattr(redo, "PORTION", 2)
     file = box(tmp_path)
 
     async def deliver(journal: Journal) -> None:
@@ -330,6 +334,24 @@ def test_refused_reading_is_dropped_and_stays_counted(tmp_path: Path, capsys: py
     assert said(capsys, Handled, "quarantine", "drop", "-c", str(file), "--sink", "centre") == Handled(1, 0)
     counts = counts_of(file)
     assert (counts["stored"], counts["delivered:centre"], counts["quarantined"]) == (40, 39, 1)
+
+
+def test_wrong_arguments_change_nothing_and_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A folder that is not there, an end before the beginning, a sink or a number that nobody knows."""
+    file = box(tmp_path)
+    fill(file)
+    into = ("export", "--to", str(tmp_path / "no" / "out.lp.gz"))
+    wrong = (
+        (into, "out.lp.gz cannot be written: No such file or directory."),
+        ((*into, "--since", "1h", "--until", "2h"), "The end 2h lies before the beginning 1h."),
+        (("resend", "--sink", "centre", "--from", "now", "--to", "1h"), "The end 1h lies before the beginning now."),
+        (("quarantine", "list", "--sink", "nobody"), "The configuration has no sink called nobody."),
+    )
+    for words, sentence in wrong:
+        assert main(["journal", *words, "-c", str(file)]) == 2, words
+        assert sentence in capsys.readouterr().err
+    assert main(["journal", "quarantine", "drop", "--sink", "centre", "-c", str(file), "7", "8"]) == 1
+    assert "2 of the numbers are not in the quarantine of centre" in capsys.readouterr().out
 
 
 def test_running_agent_does_what_the_tools_ask(
