@@ -167,10 +167,10 @@ class Peer:
 
     def _other(self, packet: rtp.Packet, now: float) -> None:
         """A packet of a retransmission stream, or of a stream not seen before."""
-        repaired = self._repairs.get(packet.ssrc)
-        if repaired is None:
+        if packet.ssrc not in self._repairs:
             self._identify(packet, now)
-        elif len(packet.payload) > 2:
+        repaired = self._repairs.get(packet.ssrc)
+        if repaired is not None and len(packet.payload) > 2:
             original = packet.payload[0] << 8 | packet.payload[1]
             pt = self._repaired_type(packet.pt)
             fresh = rtp.Packet(original, packet.ts, repaired.ssrc, pt, packet.marker, packet.payload[2:])

@@ -2,8 +2,12 @@
 
 import json
 import re
+import shutil
+import subprocess
 import unicodedata
 from pathlib import Path
+
+import pytest
 
 from conference import messages
 from conference.server import WEB
@@ -38,6 +42,50 @@ def test_every_refusal_has_a_sentence() -> None:
     }
     assert {"expired", "full", "revoked", "taken_over", "too_many"} <= reasons
     assert {f"refused.{reason}" for reason in reasons} <= set(TEXTS["vi"])
+
+
+def test_reduced_motion() -> None:
+    """Nothing moves by itself for those who asked for that: what moves stands below the question for it."""
+    asked = re.compile(r"@media \(prefers-reduced-motion: no-preference\) \{(?:[^{}]|\{[^{}]*\})*\}")
+    assert asked.search(SOURCES["style.css"])
+    moving = r"\b(?:transition|animation|scroll-behavior)\s*:|@keyframes|\.animate\(|\bsmooth\b"
+    for name, text in SOURCES.items():
+        assert not re.findall(moving, asked.sub("", text)), name
+
+
+@pytest.mark.skipif(not shutil.which("node"), reason="node is not installed (apt-get install nodejs)")
+def test_chime_of_the_device_check(tmp_path: Path) -> None:
+    """Two notes, the second later and higher, out of the speaker that was chosen; the check plays it on a press."""
+    script = tmp_path / "chime.mjs"
+    script.write_text(
+        SPEAKER + SOURCES["devices.js"] + 'await chime("usb");\nconsole.log(JSON.stringify(heard));\nprocess.exit();\n'
+    )
+    told = subprocess.run(["node", script], capture_output=True, text=True, timeout=30, check=True).stdout
+    assert json.loads(told) == ["to usb", "660 Hz at 0 until 0.7", "880 Hz at 0.35 until 1.05"]
+    assert re.search(r"play\.onclick = async \(\) => \{\s+await chime\(localStorage", SOURCES["check.js"])
+
+
+SPEAKER = """const heard = [];
+globalThis.AudioContext = class {
+  currentTime = 0;
+  async setSinkId(id) { heard.push(`to ${id}`); }
+  close() {}
+};
+const knob = { setValueAtTime() {}, exponentialRampToValueAtTime() {} };
+globalThis.GainNode = class { gain = knob; connect(next) { return next; } };
+globalThis.OscillatorNode = class {
+  constructor(_context, { frequency }) { this.frequency = frequency; }
+  connect(next) { return next; }
+  start(at) { this.at = at; }
+  stop(at) { heard.push(`${this.frequency} Hz at ${this.at} until ${at.toFixed(2).replace(/0$/, "")}`); }
+};
+"""
+"""What Web Audio would be asked to play."""
+PLAYED = """
+await chime("usb");
+console.log(JSON.stringify(heard));
+process.exit();
+"""
 
 
 def test_page_is_small_and_stays_at_home() -> None:

@@ -53,6 +53,13 @@ def test_answer_can_be_read_and_mirrors_the_offer() -> None:
     assert answer.setup == "passive"
 
 
+def test_voices_are_repaired_and_silence_is_not_sent() -> None:
+    """In-band FEC and DTX of Opus are asked for in every section for voices, both ways (RFC 7587 6.1)."""
+    answer = sdp.parse(answered(OFFER.replace("a=fmtp:111 minptime=10;useinbandfec=1", "a=fmtp:111 minptime=10")))
+    voices = [section.codecs[0].params for section in answer.sections if section.kind == "audio"]
+    assert [(params["useinbandfec"], params["usedtx"]) for params in voices] == [("1", "1")] * 2
+
+
 def test_preferred_codec_comes_first() -> None:
     """The order of the settings decides what a browser sends."""
     first = sdp.parse(answered(preferred=("H264", "VP8"))).sections[1].codecs[0]
