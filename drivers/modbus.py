@@ -90,8 +90,8 @@ class ModbusBus:
 
     def _trouble(self, unit: Unit, failure: Failure) -> Trouble:
         facts: dict[str, str | int | float] = {"device": unit.device.id, "bus": self.name, "unit": unit.device.unit}
-        next_try = unit.state.next_try
-        facts["next"] = max(0.0, unit.due - monotonic() if next_try is None else next_try - time.time())
+        now = monotonic()
+        facts["next"] = max(0.0, self._schedule.next_try(unit, now) - now)
         if failure.cause is Cause.exception:
             facts["code"] = failure.code
         if failure.cause is Cause.identity:
@@ -231,7 +231,7 @@ class ModbusBus:
             return None
         now = monotonic()
         batch = unit.report(now)
-        unit.advance(now, rests_until=self._rests_until(unit))
+        unit.advance(now, rests_until=self._rests_after(unit, now))
         return batch
 
     async def _turn_apart(self, unit: Unit) -> Batch | None:
@@ -254,7 +254,7 @@ class ModbusBus:
         if alarms and not ended:
             return unit.report_alarms(now)
         batch = unit.report(now, rest=not alarms)
-        (unit.advance if alarms else unit.advance_rest)(now, rests_until=self._rests_until(unit))
+        (unit.advance if alarms else unit.advance_rest)(now, rests_until=self._rests_after(unit, now))
         return batch
 
     async def _reach(self) -> bool:
@@ -266,6 +266,9 @@ class ModbusBus:
 
     def _rests_until(self, unit: Unit) -> float:
         return self._connection.rests_until(unit.device.unit)
+
+    def _rests_after(self, unit: Unit, now: float) -> float:
+        return max(self._rests_until(unit), self._schedule.rests_until(unit, now))
 
     async def _poll(self, unit: Unit, alarms: bool | None = None) -> bool:
         """Ask the unit's blocks; the first that gets no answer ends the poll where going on would cost the line.
@@ -337,8 +340,9 @@ class ModbusBus:
         if connection.blameless:
             unit.excuse()
             unit.quarantine.suspect()
-        self._schedule.charge(unit, connection.seconds + connection.held)
-        return self._costly(outcome, patience)
+        costly = self._costly(outcome, patience)
+        self._schedule.charge(unit, connection.seconds + connection.held, costly)
+        return costly
 
     async def _settle(self, unit: Unit, step: Step, patience: float, held_for: bool, its_own: bool) -> Outcome:
         """Ask for what may be read but once of a unit whose next answer may be an old one: first for something else.

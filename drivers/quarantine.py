@@ -1,4 +1,4 @@
-"""When a unit that fails is asked again: ever more rarely, and all of them within a share of the line. No I/O.
+"""When a unit that fails is asked again: ever more rarely, all of them within a share of the line. No I/O.
 
 Each unit of each bus has a `Quarantine` of its own. It begins with the third failed poll in a row, or with the first of
 a unit that never answered, and ends with the first good one. `Losses` is the bus's: what failures may cost the others.
@@ -11,11 +11,13 @@ from enum import Enum
 ENOUGH = 3
 """Failed polls in a row that make a state of it."""
 LONGEST = 60.0
-"""Seconds between two probes at most; longer only where the unit's own period is."""
+"""Seconds between two probes at most, by their number; longer only where the unit's own period is."""
 SHAKY = 4
 """Good polls after a failure until a unit is trusted again, at most: as many as it failed."""
 SHARE, SAVED = 0.02, 5.0
 """Share of the line's time that failing units may cost the others, and seconds of it that may be saved up."""
+LONGEST_FOR_COST = 180.0
+"""Seconds between two probes at most where that share is used up."""
 
 
 class Cause(Enum):
@@ -89,8 +91,8 @@ class Losses:
         self._left, self._counted = SAVED, now
 
     def charge(self, seconds: float) -> None:
-        """A failure has held the line for so long."""
-        self._left -= seconds
+        """A failure has held the line for so long. What is owed past the longest pause twice over is forgiven."""
+        self._left = max(self._left - seconds, -2 * SHARE * LONGEST_FOR_COST)
 
     def free_at(self, now: float) -> float:
         """When a unit that may fail can next be asked; not above `now`: at once."""

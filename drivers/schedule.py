@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
-from drivers.quarantine import Losses
+from drivers.quarantine import LONGEST_FOR_COST, Losses
 
 if TYPE_CHECKING:
     from drivers.unit import Unit
@@ -29,6 +29,8 @@ class Schedule:
         self.has_alarms = bool(self._alarms)
         self._losses = {in_quarantine: Losses(now) for in_quarantine in (False, True)}
         """Apart, so that those long dead do not use up what one needs that stumbled."""
+        self._costly: set[str] = set()
+        """Devices whose last poll held the line for more than its own bytes."""
         self.wake = 0.0
         """When to look again, where it was nobody's turn."""
 
@@ -48,9 +50,29 @@ class Schedule:
         allowed = self._allowed(due, now)
         return min(allowed, key=lambda unit: _rank(unit, now), default=None)
 
-    def charge(self, unit: Unit, seconds: float) -> None:
-        """A request to the unit failed and has held the line for so long."""
+    def charge(self, unit: Unit, seconds: float, costly: bool) -> None:
+        """A request to the unit failed and has held the line for so long; `costly`: others had to wait for nothing."""
         self._losses[unit.quarantine.begun].charge(seconds)
+        if costly:
+            self._costly.add(unit.device.id)
+
+    def rests_until(self, unit: Unit, now: float) -> float:
+        """Its poll is over: before when it is not polled again, for what it and others in quarantine have cost.
+
+        Settled once, here, so that nothing but a poll under way comes between the time told for it and the poll.
+        """
+        costly = unit.device.id in self._costly
+        self._costly.discard(unit.device.id)
+        alone = all(other.quarantine.shaky for other in self._units)
+        if not unit.quarantine.begun or not costly or alone:
+            return 0.0
+        return min(self._losses[True].free_at(now), now + LONGEST_FOR_COST)
+
+    def next_try(self, unit: Unit, now: float) -> float:
+        """When it will be asked, as far as can be told."""
+        stumbled = unit.quarantine.shaky and not unit.quarantine.begun
+        free = self._losses[False].free_at(now) if stumbled else now
+        return max(self._ready(unit), free)
 
     def alarm(self, now: float, busy: Unit) -> Unit | None:
         """Whose alarm points may be asked between two blocks of `busy`; nobody's where it is all alarms itself."""
@@ -70,13 +92,13 @@ class Schedule:
         return max(0.8 * min(others), 0.05) if others else float("inf")
 
     def _allowed(self, due: list[Unit], now: float) -> list[Unit]:
-        """Those due; units that failed not long ago only while what they cost is within bounds."""
-        free = {in_quarantine: losses.free_at(now) for in_quarantine, losses in self._losses.items()}
-        healthy = [unit for unit in self._units if not unit.quarantine.shaky]
-        if not healthy:
+        """Those due; units that stumbled only while what they cost is within bounds. A quarantine has its own times."""
+        free = self._losses[False].free_at(now)
+        bound = [unit for unit in self._units if unit.quarantine.shaky and not unit.quarantine.begun]
+        if free <= now or all(unit.quarantine.shaky for unit in self._units):
             return due
-        self.wake = min(*(at for at in free.values() if at > now), *map(self._ready, healthy), now + 60.0)
-        return [unit for unit in due if not unit.quarantine.shaky or free[unit.quarantine.begun] <= now]
+        self.wake = min(free, *(self._ready(unit) for unit in self._units if unit not in bound), now + 60.0)
+        return [unit for unit in due if unit not in bound]
 
 
 def _rank(unit: Unit, now: float) -> tuple[int, float]:
