@@ -31,6 +31,8 @@ class Bus(Facts, frozen=True):
     silent: int = 0
     garbled: int = 0
     """Devices in that state."""
+    answering: int = 0
+    """Devices that answer."""
     all_silent: bool = False
     ever: bool = False
     """Some device has answered since the start."""

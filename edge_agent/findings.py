@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from importlib import resources
 from typing import Literal
 
 import msgspec
 
-from edge_agent.facts import KINDS, Facts, Other
+from edge_agent.facts import KINDS, Device, Facts, Other
 from edge_agent.text import Text
 
 Severity = Literal["failed", "attention", "info"]
@@ -80,6 +80,8 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Facts for which it holds and no rule before it: its case in the tests."""
     covers: tuple[str, ...] = ()
     """Kinds whose findings on the same bus say nothing more while this one holds."""
+    covers_state: str = ""
+    """Of the devices only those in this state, and their points; empty: all."""
     why: str = ""
     """Where the rule comes from."""
 
@@ -108,11 +110,19 @@ def rule_for(facts: Facts) -> Rule | None:
 def judge(known: Iterable[Facts], text: Text, now: float) -> list[Finding]:
     """All findings, worst first, then the oldest first. `now`: Unix seconds."""
     told = [(rule, facts) for facts in known if (rule := rule_for(facts))]
-    hidden = {(kind, facts.subject) for rule, facts in told for kind in rule.covers}
-    found = [
-        _finding(rule, facts, text, now) for rule, facts in told if (rule.of, getattr(facts, "bus", "")) not in hidden
-    ]
+    hidden = set(_covered(told))
+    found = [_finding(rule, facts, text, now) for rule, facts in told if (rule.of, facts.subject) not in hidden]
     return sorted(found, key=lambda each: (SEVERITIES.index(each.severity), each.since))
+
+
+def _covered(told: Sequence[tuple[Rule, Facts]]) -> Iterator[tuple[str, str]]:
+    """Kind and subject of what another finding explains."""
+    states = {facts.subject: facts.state for _, facts in told if isinstance(facts, Device)}
+    for rule, bus in told:
+        for each, facts in told:
+            mine = each.of in rule.covers and getattr(facts, "bus", "") == bus.subject
+            if mine and rule.covers_state in ("", states.get(facts.subject)):
+                yield each.of, facts.subject
 
 
 def verdict_of(findings: Sequence[Finding]) -> str:

@@ -72,6 +72,7 @@ def _bus(bus: Bus, driver: ModbusBus, troubles: Iterable[Trouble]) -> facts.Bus:
         devices=len(bus.devices),
         silent=silent,
         garbled=states.count("garbled"),
+        answering=_answering(driver.units()),
         all_silent=silent == len(bus.devices),
         ever=any(state.last_ok is not None for state in driver.devices.values()),
         echo=driver.hears_itself,
@@ -100,7 +101,7 @@ def _device(bus: Bus, driver: ModbusBus, unit: Unit, troubles: Iterable[Trouble]
         partly=failure.partly if failure else False,
         ever=state.last_ok is not None,
         others=len(others),
-        others_ok=sum(each.failure is None and each.state.last_ok is not None for each in others),
+        others_ok=_answering(others),
         asked=asked,
         ok=state.ok,
         timeouts=state.timeout,
@@ -112,6 +113,10 @@ def _device(bus: Bus, driver: ModbusBus, unit: Unit, troubles: Iterable[Trouble]
         timeout_ms=round(1000 * bus.timeout, 1),
         answer_pct=round(100 * answer / (1000 * bus.timeout), 1),
     )
+
+
+def _answering(units: Iterable[Unit]) -> int:
+    return sum(unit.failure is None and unit.state.last_ok is not None for unit in units)
 
 
 def _asked(unit: Unit) -> int:

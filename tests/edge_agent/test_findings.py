@@ -85,6 +85,23 @@ def test_bus_that_is_gone_hides_its_devices() -> None:
     assert [each.item for each in judge(known, TEXTS["en"], NOW)] == ["line-1", "power-1"]
 
 
+def test_every_cause_on_a_line_is_told() -> None:
+    """Garbled devices beside others are their own matter while one answers; else the line's, hiding no other."""
+    garbled = [Device(subject=name, bus="line-1", state="garbled", ever=True) for name in ("g1", "g2")]
+    known = [
+        *garbled,
+        Device(subject="late", bus="line-1", state="late", ever=True, asked=9, late=9, missed_pct=100.0),
+        Device(subject="refuses", bus="line-1", state="exception", code=2),
+        Points(subject="g1", bus="line-1", reason="stale", count=3),
+    ]
+    bus = Bus(subject="line-1", where="/dev/ttyUSB0", devices=5, garbled=2, answering=1)
+    assert {"g1", "g2", "late", "refuses"} == {each.item for each in judge([bus, *known], TEXTS["en"], NOW)} - {
+        "line-1"
+    }
+    nobody = msgspec.structs.replace(bus, answering=0)
+    assert {each.item for each in judge([nobody, *known], TEXTS["en"], NOW)} == {"line-1", "late", "refuses"}
+
+
 def test_trouble_of_no_kind_keeps_its_own_sentence() -> None:
     """A new kind of trouble is told before anyone has written a rule for it."""
     known = [Other(subject="x", what="new_thing", failed=True, sentence="Something new.")]
