@@ -19,7 +19,7 @@ pytestmark = [needs_chromium, pytest.mark.xdist_group("chromium")]  # one browse
 
 def test_four_tabs_see_and_hear_each_other(tmp_path: Path) -> None:
     """Each decodes three pictures and hears voices; three who join and one who leaves renegotiate nothing."""
-    four_tabs(tmp_path, Promise(seconds=6, decoded=0.3, freezes=100, voices=2), windows=4)
+    four_tabs(tmp_path, Promise(seconds=6, decoded=0.6, freezes=30, voices=2, frozen=0.5), windows=4)
 
 
 @pytest.mark.faults
@@ -178,9 +178,11 @@ async def give_the_floor(chair: Tab, site: Tab) -> None:
 
 def test_lossy_and_cut_line_heals_by_itself(tmp_path: Path) -> None:
     """5 % loss both ways is repaired; after 20 s without a line the picture is back and nobody pressed."""
-    lossy_and_cut(tmp_path, Promise(seconds=7, decoded=0.3, freezes=100, voices=0), back=60, windows=4)
+    lossy_and_cut(tmp_path, REPAIRED_LOADED, back=60, windows=4)
 
 
+REPAIRED_LOADED = Promise(seconds=7, decoded=0.8, freezes=10, voices=1, frozen=0.25)
+"""On a machine that others use too: four busy programs cost a frame in a hundred; without repairs, four in five."""
 REPAIRED = Promise(seconds=60, decoded=0.95, freezes=60, voices=1, frozen=0.01)
 
 
