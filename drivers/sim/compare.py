@@ -67,9 +67,9 @@ class Comparison(msgspec.Struct):
     """Of these, without a decodable value: not there, as it should be."""
     optional: int = 0
     """Found, though nobody had to deliver them: from late answers, messages without PUBACK."""
-    duplicates: int = 0
-    """Found more often than they were given."""
     missing: list[Found] = []
+    twice: list[Found] = []
+    """Found more often than they were given."""
     unexpected: list[Found] = []
     """From a device of the ledger, but never generated."""
     wrong: list[Found] = []
@@ -80,7 +80,7 @@ class Comparison(msgspec.Struct):
     @property
     def exact(self) -> bool:
         """generated = delivered + rejected, and nothing else is there."""
-        faultless = not (self.missing or self.unexpected or self.wrong or self.duplicates)
+        faultless = not (self.missing or self.unexpected or self.wrong or self.twice)
         return faultless and self.generated == self.delivered + self.rejected
 
 
@@ -219,7 +219,8 @@ def _settle(device: str, label: str, one: _Series, result: Comparison) -> None:
     """Count what was generated for a point and what became of it."""
     for given in one.by_number.values():
         result.generated += given.required
-        result.duplicates += max(0, given.found - given.times)
+        if given.found > given.times:
+            result.twice.append(Found(label, device, given.time, given.n, got=given.value))
         if not given.required:
             result.optional += bool(given.found)
         elif given.value is None:

@@ -52,8 +52,8 @@ class Account(msgspec.Struct, frozen=True):
         return sum(one.bad for one in self.devices)
 
     def differences(self) -> list[tuple[str, Found]]:
-        """Kind (missing, wrong, unexpected) and value of everything that is not as it should be."""
-        kinds = ("missing", "wrong", "unexpected")
+        """Kind (missing, wrong, unexpected, twice) and value of everything that is not as it should be."""
+        kinds = ("missing", "wrong", "unexpected", "twice")
         return [(kind, found) for one in self.devices for kind in kinds for found in getattr(one.result, kind)]
 
 

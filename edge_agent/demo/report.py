@@ -56,8 +56,6 @@ def _differences(account: Account, text: Text) -> Iterator[str]:
         yield f"  {text(f'demo.found.{kind}', **_facts(one, text))}"
     if len(found) > NAMED:
         yield f"  {text('demo.found.more', count=len(found) - NAMED)}"
-    if twice := account.total("duplicates"):
-        yield f"  {text('demo.found.twice', count=twice)}"
 
 
 def _facts(one: Found, text: Text) -> dict[str, str | int]:

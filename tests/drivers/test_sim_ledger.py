@@ -57,7 +57,10 @@ def test_a_reading_that_is_there_twice() -> None:
     """It is a duplicate, unless the sample was served twice."""
     lines = [_read(1, 1000), _read(2, 2000)]
     twice = [*_rows(*lines), *_rows(lines[0], shift=20)]
-    assert compare(_ledger(*lines), twice).duplicates == 2
+    assert [(one.point, one.n) for one in compare(_ledger(*lines), twice).twice] == [
+        ("weather.temp_c", 1),
+        ("weather.rh_pct", 1),
+    ]
     assert compare(_ledger(*lines, _read(1, 1017, repeat=True)), twice).exact
 
 

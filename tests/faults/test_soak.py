@@ -108,7 +108,7 @@ def the_sum(trial: Trial, rows: list[LedgerRow]) -> Sum:
     there = list(box.influxdb_rows(trial.influxdb))
     found, held = compare(ward, there), list(quarantined(box.folder))
     accounted = compare(ward, [*there, *held])
-    assert (accounted.wrong, accounted.unexpected, accounted.duplicates) == ([], [], 0)
+    assert (accounted.wrong, accounted.unexpected, accounted.twice) == ([], [], [])
     untold = [miss for miss in accounted.missing if not within(trial.full, miss.time)]
     assert [miss for miss in untold if not (within(trial.kills, miss.time) and miss.device not in FROM_MQTT)] == []
     old = of_ballast(trial.influxdb)
