@@ -20,6 +20,17 @@ Run = Callable[[Coroutine[Any, Any, None]], None]
 S = TypeVar("S", bound=Server)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The long runs keep apart what must not share a machine (`make faults`, `--dist loadgroup`): one at a time.
+
+    Beside them run those that are told to, by a group of their own: they mostly wait.
+    """
+    for item in items:
+        if item.get_closest_marker("faults") and not item.get_closest_marker("xdist_group"):
+            item.add_marker(pytest.mark.xdist_group("machine"))
+
+
 @pytest.fixture(params=["asyncio", "uvloop"])
 def run(request: pytest.FixtureRequest) -> Run:
     """Runs a coroutine to its end, once on each event loop that the services may have."""

@@ -26,6 +26,8 @@ from tests.drivers.liar import Ask, Chunks, Slave
 from tests.drivers.polling import FAR_APART, bus, device, polled, right, take, values, was_read
 from tests.drivers.test_modbus_liars import RTU_LIES, TCP_LIES, rtu_lies
 
+pytestmark = pytest.mark.xdist_group("line")  # lines wait more than they work
+
 BAUD, TURNAROUND = 115_200, 0.005
 UNITS = 20
 
@@ -67,7 +69,7 @@ async def _kept(dead: int, known: bool, every: float, timeout: float, seconds: f
 
 @pytest.mark.faults
 @pytest.mark.timeout(900)
-def test_silent_units_on_a_line_for_ten_minutes(capsys: pytest.CaptureFixture[str]) -> None:
+def test_silent_units_on_a_line_for_ten_minutes() -> None:
     """1 and 5 of 20 units silent, known or never seen before, at 1 s on 115,200 baud: the others keep 95 %."""
 
     async def main() -> list[Kept]:
@@ -75,8 +77,7 @@ def test_silent_units_on_a_line_for_ten_minutes(capsys: pytest.CaptureFixture[st
         return await asyncio.gather(*(_kept(dead, known, 1.0, 1.0, 600.0) for dead, known in cases))
 
     found = uvloop.run(main())
-    with capsys.disabled():
-        print(f"\nkept by healthy units (1 silent, 5 silent, 5 never seen): {found}")
+    print(f"kept by healthy units (1 silent, 5 silent, 5 never seen): {found}")
     assert all(each.share >= 0.95 and each.worst >= 0.93 for each in found)
 
 
@@ -94,15 +95,14 @@ async def _both() -> tuple[Kept, Kept]:
 
 @pytest.mark.faults
 @pytest.mark.timeout(400)
-def test_polls_beside_a_scan_of_the_whole_line(capsys: pytest.CaptureFixture[str]) -> None:
+def test_polls_beside_a_scan_of_the_whole_line() -> None:
     """Units 1 to 247 are scanned beside the polling of five, at 9,600 and 115,200 baud: no poll is lost to it."""
 
     async def main() -> tuple[tuple[int, int], tuple[int, int]]:
         return await asyncio.gather(_beside_a_scan(9600, 0.5), _beside_a_scan(115_200, 0.25))
 
     found = uvloop.run(main())
-    with capsys.disabled():
-        print(f"\nbeside a scan: {found} (read, expected)")
+    print(f"beside a scan: {found} (read, expected)")
     assert all(read >= 0.995 * expected for read, expected in found)
 
 
@@ -161,7 +161,7 @@ def _at_random(lies: dict[str, tuple[liar.Lie, str]], share: float, seed: int) -
 @pytest.mark.faults
 @pytest.mark.timeout(1500)
 @pytest.mark.parametrize("rtu", [False, True], ids=["tcp", "rtu"])
-def test_ten_thousand_reads_of_a_liar(rtu: bool, capsys: pytest.CaptureFixture[str]) -> None:
+def test_ten_thousand_reads_of_a_liar(rtu: bool) -> None:
     """Every mode of lying at random among honest answers, 10,000 reads: not one wrong value."""
 
     async def main() -> Counter[str]:
@@ -175,8 +175,7 @@ def test_ten_thousand_reads_of_a_liar(rtu: bool, capsys: pytest.CaptureFixture[s
             return await _lied_to(slave, bus(number, one), 10_000)
 
     seen = uvloop.run(main())
-    with capsys.disabled():
-        print(f"\nliar over {'rtu' if rtu else 'tcp'}: {dict(seen)}")
+    print(f"liar over {'rtu' if rtu else 'tcp'}: {dict(seen)}")
     assert seen["wrong"] == 0
     assert seen["right"] > 5_000
 
@@ -221,7 +220,7 @@ def test_a_late_answer_where_a_short_time_out_was_learned(monkeypatch: pytest.Mo
 
 @pytest.mark.faults
 @pytest.mark.timeout(900)
-def test_late_answers_at_the_default_time_out(capsys: pytest.CaptureFixture[str]) -> None:
+def test_late_answers_at_the_default_time_out() -> None:
     """Answers of 30 ms, one in fifteen late by half to three times the time-out of 1 s, five minutes: none is wrong."""
 
     async def line(seed: int, units: int) -> Counter[str]:
@@ -250,8 +249,7 @@ def test_late_answers_at_the_default_time_out(capsys: pytest.CaptureFixture[str]
         return await asyncio.gather(*(line(seed, units) for seed in range(1, 6) for units in (1, 3)))
 
     found = sum(uvloop.run(main()), Counter[str]())
-    with capsys.disabled():
-        print(f"\nlate by 0.5 to 3 time-outs of 1 s: {dict(found)}")
+    print(f"late by 0.5 to 3 time-outs of 1 s: {dict(found)}")
     assert found["wrong"] == 0
     assert found["right"] > 5_000
 
@@ -329,9 +327,7 @@ async def _gap_beside(lie: liar.Lie, every: float, quarantined: bool, seconds: f
 @pytest.mark.faults
 @pytest.mark.timeout(200)
 @pytest.mark.parametrize(("every", "quarantined"), [(5.0, False), (0.5, True)], ids=["period 5 s", "in quarantine"])
-def test_the_pace_beside_a_liar_on_a_serial_line(
-    every: float, quarantined: bool, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_pace_beside_a_liar_on_a_serial_line(every: float, quarantined: bool) -> None:
     """RTU: the other unit's polls are at most a period late, at periods of 5 s or once the liar is in quarantine."""
 
     async def main() -> dict[str, float]:
@@ -340,8 +336,7 @@ def test_the_pace_beside_a_liar_on_a_serial_line(
         return dict(zip(lies, gaps, strict=True))
 
     found = uvloop.run(main())
-    with capsys.disabled():
-        print(f"\nlongest pause of the honest unit in periods: { {n: round(g / every, 2) for n, g in found.items()} }")
+    print(f"longest pause of the honest unit in periods: { {n: round(g / every, 2) for n, g in found.items()} }")
     jammed = {"babble": 2.5}  # seconds for which no program could get a word in
     assert {n: gap for n, gap in found.items() if gap > 2 * every + 0.05 + jammed.get(n, 0.0)} == {}
 
