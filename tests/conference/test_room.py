@@ -123,3 +123,16 @@ def test_seat_is_kept_for_thirty_seconds() -> None:
     assert not room.members
     assert not room.keeps(one.ticket, one.seat)
     assert speaker(room, "site", 30).id == one.id + 1
+
+
+def test_chair_who_breaks_in() -> None:
+    """A chair who begins to speak is heard within 0.2 s, in the place of the softest of three."""
+    room = Room("giao-ban")
+    listener = speaker(room, "site", 127)
+    loud = [speaker(room, "site", level) for level in (20, 25, 30)]
+    chair = speaker(room, "chair", 127)
+    pass_time(room)
+    assert heard_by(room, listener) == {one.id for one in loud}
+    chair.client = Telephone(30, 3)
+    pass_time(room, 2.0, 0.2)
+    assert heard_by(room, listener) == {chair.id, loud[0].id, loud[1].id}
