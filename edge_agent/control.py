@@ -6,6 +6,7 @@ Whoever may open the socket (the service's group) may ask (GET). Changing someth
 from __future__ import annotations
 
 import logging
+import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
@@ -67,7 +68,11 @@ def _questions(app: App) -> list[web.RouteDef]:
         return answer(await status.journal_stat(app))
 
     async def of_ledger(request: web.Request) -> web.Response:
-        return answer(await status.ledger(app, _number(request, "since", "hours since 1970, a whole number")))
+        since = _number(request, "since", "hours since 1970, a whole number")
+        try:
+            return answer(await status.ledger(app, since))
+        except sqlite3.Error as error:
+            raise journal_routes.failed(app, error) from None
 
     async def of_findings(request: web.Request) -> web.Response:
         language = request.query.get("language", "")

@@ -48,8 +48,8 @@ class _Order(msgspec.Struct, frozen=True):
     work: Work
 
 
-LINES = 2000
-"""Lines of one import request."""
+LINES, BYTES = 2000, 128 << 10
+"""Of one import request, at most, but for the last line of it: the agent takes no question above 512 KiB."""
 MOST_SECONDS = 900.0
 """For one request: to send a month again, the agent looks at each row of it."""
 GZIP = b"\x1f\x8b"
@@ -108,7 +108,7 @@ def import_(arguments: argparse.Namespace) -> int:
     try:
         size = arguments.file.stat().st_size
         with _source(arguments.file) as (raw, lines), showing(text("journal.importing")) as seen:
-            while portion := b"".join(islice(lines, LINES)):
+            while portion := b"".join(_portion(lines)):
                 done = _import(arguments, config, text, portion)
                 total = redo.Imported(*map(operator.add, msgspec.structs.astuple(total), msgspec.structs.astuple(done)))
                 seen(raw.tell() / max(1, size))
@@ -128,6 +128,15 @@ def _source(file: Path) -> Iterator[tuple[IO[bytes], Iterator[bytes]]]:
         packed = raw.read(2) == GZIP
         raw.seek(0)
         yield raw, iter(cast(IO[bytes], gzip.GzipFile(fileobj=raw)) if packed else raw)
+
+
+def _portion(lines: Iterator[bytes]) -> Iterator[bytes]:
+    size = 0
+    for line in islice(lines, LINES):
+        yield line
+        size += len(line)
+        if size > BYTES:
+            return
 
 
 def _import(arguments: argparse.Namespace, config: Config, text: Text, portion: bytes) -> redo.Imported:

@@ -76,9 +76,14 @@ async def _done(app: App, request: web.Request, sink: str, work: Callable[[], Aw
     except redo.NoSuchSink:
         raise _refused("no_sink", app.text("journal.no_sink", sink=sink)) from None
     except sqlite3.Error as error:
-        raise _refused("failed", app.text("journal.tool_failed", error=str(error))) from None
+        raise failed(app, error) from None
     app.audit.note(by.name, by.user, f"journal {path}", sink)
     return web.Response(body=msgspec.json.encode(found), content_type="application/json")
+
+
+def failed(app: App, error: sqlite3.Error) -> web.HTTPException:
+    """The disk is at fault, or what is on it; its alarm says more."""
+    return _refused("failed", app.text("journal.tool_failed", error=app.journal.error or str(error)))
 
 
 def _refused(what: str, sentence: str) -> web.HTTPException:

@@ -376,6 +376,9 @@ def test_running_agent_does_what_the_tools_ask(
         assert said(capsys, Imported, "import", str(target), "-c", str(file)) == Imported(20, 40, 0)
         assert wait_until(lambda: agent.status().sinks[0].delivered == 80, 20)
         assert points(shared_influxdb, database) == 40
+        long = "".join(f'weather,site=cl-02,sensor=far note="{"x" * 900}" {NOW + n}\n' for n in range(1500))
+        target.write_bytes(gzip.compress(long.encode()))
+        assert said(capsys, Imported, "import", str(target), "-c", str(file)) == Imported(1500, 1500, 0)
         assert main(["journal", "verify", "-c", str(file)]) == 0
         audit = (tmp_path / "state" / "audit.jsonl").read_text(encoding="utf-8")
         assert re.search(r"journal resend.*\n.*journal import", audit, re.S)

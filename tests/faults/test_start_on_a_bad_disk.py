@@ -162,6 +162,29 @@ def test_agent_started_on_a_failing_disk(tmp_path: Path) -> None:
         starts_says_and_goes_on(tmp_path, lambda: broken(disk), "card now")
 
 
+@pytest.mark.faults
+@pytest.mark.skipif(not Path("/dev/fuse").exists(), reason=NO_FUSE)
+def test_what_can_be_asked_while_the_disk_is_read_only(tmp_path: Path) -> None:
+    """The ledger says that it cannot be told, in a sentence; the support bundle is made without it."""
+    with mounted(tmp_path) as (disk, _):
+        config = AGENT.format(state=disk, control=tmp_path / "control.sock")
+        (tmp_path / "agent.yaml").write_text(config, encoding="utf-8")
+        agent = Agent(tmp_path, control=tmp_path / "control.sock")
+        agent.start()
+        try:
+            assert wait_until(lambda: agent.status().journal.readings > 0, 20), agent.log()
+            with contextlib.suppress(FileExistsError):
+                (disk / ".read-only").touch()
+            assert wait_until(lambda: agent.status().journal.error is not None, 20), agent.log()
+            ledger = agent.run("ledger")
+            assert (ledger.returncode, ledger.stdout) == (2, "")
+            assert ledger.stderr.startswith("It could not be done: attempt to write a readonly database")
+            report = agent.run("report", str(tmp_path / "report.tar.gz"))
+            assert report.returncode == 0, report.stderr
+        finally:
+            agent.kill()
+
+
 def test_new_journal_on_a_full_disk(disk: Path) -> None:
     """A first start, with no file yet: the same."""
 
