@@ -15,7 +15,7 @@ from drivers.driver import Batch
 from drivers.reading import NOT_READ, Reason
 from tests.conftest import Run
 from tests.drivers import liar
-from tests.drivers.liar import Slave
+from tests.drivers.liar import Ask, Chunks, Slave
 from tests.drivers.polling import (
     FAR_APART,
     bus,
@@ -244,6 +244,32 @@ def test_a_port_that_is_unplugged(run: Run, tmp_path: Path, caplog: pytest.LogCa
     with caplog.at_level(logging.INFO):
         run(main())
     assert [r.message.split(" bus=")[0] for r in caplog.records] == ["bus unreachable", "bus back"] * 2
+
+
+def test_a_port_that_is_unplugged_while_it_reads(tmp_path: Path) -> None:
+    """Amid an answer: no value of that poll, no other cause than the port; it goes on once that is back."""
+    link = tmp_path / "usb-adapter"
+
+    def half(slave: Slave, ask: Ask) -> Chunks:
+        return [(0, slave.answer(ask)[:4])]
+
+    async def main() -> None:
+        slave = Slave(rtu=True)
+        async with polled(bus(str(link), device(every=0.05), timeout=0.3)) as (driver, batches):
+            with slave.on_a_pty(link):
+                await until(batches, was_read)
+                slave.lies.append(half)
+                reading = asyncio.ensure_future(anext(batches))
+                while slave.lies:
+                    await asyncio.sleep(0.002)
+            assert reasons(await reading) == {Reason.not_connected}
+            assert [trouble.what for trouble in driver.troubles()] == ["port_missing"]
+            with slave.on_a_pty(link):
+                found = await until(batches, was_read)
+                assert values(found[-1]) == right(slave, 1, 3, 0, 1)
+                assert driver.devices["d1"].garbled == 0
+
+    asyncio.run(main())
 
 
 def test_a_port_that_another_program_holds(run: Run) -> None:

@@ -15,6 +15,7 @@ from pymodbus.client import AsyncModbusSerialClient
 
 from drivers import line_test, silence
 from drivers.driver import Batch
+from drivers.quarantine import Cause
 from drivers.reading import NOT_READ, Reason
 from drivers.settings import Bus
 from tests.conftest import Run
@@ -90,7 +91,9 @@ def rtu_lies(patience: float) -> Lies:
     }
 
 
-RTU_LIES = rtu_lies(PATIENCE)
+RTU_LIES = rtu_lies(PATIENCE) | {
+    f"exception {code}": (liar.exception(code), "exception") for code in (*range(1, 12), 99)
+}
 
 
 async def _after_a_lie(slave: Slave, told: Bus, lie: liar.Lie, outcome: str) -> None:
@@ -269,6 +272,45 @@ def test_a_slave_that_is_always_late(run: Run) -> None:
                 state = driver.devices["d1"]
                 assert (state.ok, state.timeout, state.late) == (0, 4, 3)
                 assert [trouble.what for trouble in driver.troubles()] == ["device_late"]
+
+    run(main())
+
+
+@pytest.mark.parametrize("rtu", [False, True], ids=["tcp", "rtu"])
+def test_first_answer_after_a_missed_one(run: Run, rtu: bool) -> None:
+    """It is asked for twice, and the second answer is the one that counts."""
+
+    async def main() -> None:
+        slave = Slave(rtu=rtu)
+        with slave.on_a_pty() as pty:
+            async with (
+                slave.on_tcp() as port,
+                polled(bus(pty if rtu else port, device(every=0.2))) as (driver, batches),
+            ):
+                await take(batches, 1)
+                slave.lies.append(liar.silence)
+                found = await until(batches, lambda batch: Reason.timeout in reasons(batch))
+                found += await until(batches, was_read)
+        state = driver.devices["d1"]
+        assert values(found[-1]) == right(slave, 1, 3, 0, 1)
+        assert len(slave.asked) > state.ok + state.timeout
+
+    run(main())
+
+
+@pytest.mark.parametrize(("code", "cause"), [(10, "no_path"), (11, "silent")])
+def test_what_a_gateway_says_of_a_dead_unit(run: Run, code: int, cause: str) -> None:
+    """No path to it is the gateway's set-up, no answer is the device's: told apart, also once it is in quarantine."""
+
+    async def main() -> None:
+        slave = Slave()
+        async with slave.on_tcp() as port, polled(bus(port, device(every=0.02))) as (driver, batches):
+            await take(batches, 1)
+            slave.always = liar.exception(code)
+            await until(batches, lambda batch: driver.units()[0].quarantine.begun)
+            unit = driver.units()[0]
+            assert (unit.quarantine.cause, unit.state.cause) == (Cause(cause), cause)
+            assert [trouble.what for trouble in driver.troubles()] == [f"device_{cause}"]
 
     run(main())
 

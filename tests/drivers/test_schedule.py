@@ -49,6 +49,23 @@ def test_dead_units_use_up_nothing_of_one_that_stumbled() -> None:
     assert schedule.turn(schedule.wake) in (dead, stumbled)
 
 
+def test_classes_of_units_that_are_all_due() -> None:
+    """Alarm before normal before slow, though the slow one has been due for longest."""
+    line = bus("/dev/ttyS0", *(device(number, every=100.0) for number in (1, 2, 3)))
+    told = [
+        each.model_copy(update={"priority": name})
+        for each, name in zip(line.devices, ("slow", "normal", "alarm"), strict=True)
+    ]
+    units = [Unit(line, each, WEATHER, Turnaround(*assumed(line)), SplitMemory(None, "")) for each in told]
+    for at, unit in enumerate(units):
+        unit.due = NOW - 3 + at
+    schedule, order = Schedule(units, lambda _unit: 0.0, NOW), []
+    while unit_now := schedule.turn(NOW):
+        order.append(unit_now.device.priority)
+        unit_now.due = NOW + 100
+    assert order == ["alarm", "normal", "slow"]
+
+
 class _Asked(msgspec.Struct):
     """The probes of one unit in quarantine, as they came and as they had been told."""
 
