@@ -206,7 +206,8 @@ class Terminal(Shell):
     def action_restart(self) -> None:
         """The service of this screen, after a question."""
         if self._place.screen in RESTARTS and self._may():
-            self._type("restart", "", self._text(f"tui.restart.ask.{self._place.screen}"))
+            self._notice(self._text(f"tui.restart.ask.{self._place.screen}"), severity="warning", timeout=60)
+            self._type("restart", "", self._text("tui.restart.type"))
 
     async def _restart(self, screen: str) -> None:
         try:

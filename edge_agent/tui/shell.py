@@ -271,6 +271,8 @@ class Shell(App[None]):
     def _typed(self, field: Input) -> None:
         """The line goes, the keys are keys again."""
         field.remove_class("open")
+        if self._purpose == "restart":
+            self.clear_notifications()  # the question
         self._foot.display = True
         self.screen.set_focus(self._page)
 

@@ -279,6 +279,23 @@ def test_notice_covers_no_first_step(size: tuple[int, int]) -> None:
     walk("fault", steps, size, notices=True)
 
 
+def test_question_before_a_restart_is_whole_on_a_phone() -> None:
+    """It stands above the line for the answer, and goes with it."""
+
+    async def steps(terminal: Terminal, pilot: Pilot[None]) -> None:
+        terminal._maintain._token = "x"
+        await pilot.press("8", "R")
+        await pilot.pause(0.2)
+        (toast,) = terminal.screen.query(Toast)
+        assert " ".join(str(toast.render()).split()) == texts("vi")("tui.restart.ask.box")
+        assert toast.region.bottom == 19
+        await pilot.press("n", "enter")
+        await pilot.pause(0.2)
+        assert not terminal.screen.query(Toast)
+
+    walk("ok", steps, (40, 20), notices=True)
+
+
 def test_paused_screen_holds_still() -> None:
     """`p`: it says so, and whatever comes is not shown until the next `p`."""
 
