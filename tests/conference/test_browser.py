@@ -90,7 +90,7 @@ class Stage(msgspec.Struct, frozen=True):
     """Most of them."""
 
 
-LOADED, CALM = Stage(5, 4000, 100), Stage(50, 500, 0)
+LOADED, CALM = Stage(25, 2000, 10), Stage(50, 500, 0)
 """On a machine that others use too, and on one that has the time for it."""
 
 
