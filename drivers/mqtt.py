@@ -97,6 +97,9 @@ class MqttConnection:
         self._held: dict[int, _Held] = {}
         self._readings: list[Readings] = []
         self._fresh: list[_Held] = []
+        self._acknowledged: dict[int, _Held] = {}
+        """The last of those stored and acknowledged, as many as a broker can have waited for: one that ended before it
+        took note delivers them again."""
         self._wake = asyncio.Event()
         self._trouble: Trouble | None = None
         self._refusals: list[Trouble] = []
@@ -299,15 +302,24 @@ class MqttConnection:
 
     def _repeated(self, message: Message, acknowledge: list[int]) -> bool:
         """True where the first copy of a message, from before a reconnect, is on its way to disk or there already."""
-        held = self._held.get(message.mid)
-        if held is None or held.content != hash((message.topic, message.payload)):
+        content = hash((message.topic, message.payload))
+        held = self._held.get(message.mid) or self._acknowledged.get(message.mid)
+        if held is None or held.content != content or held.link == self._links:
             return False
         self.counts.repeated += 1
         held.link = self._links
         if held.stored:
-            del self._held[message.mid]
-            acknowledge.append(message.mid)
+            acknowledge.append(self._done_with(held))
         return True
+
+    def _done_with(self, held: _Held) -> int:
+        """Remember a message that is stored as acknowledged; its packet identifier."""
+        self._held.pop(held.mid, None)
+        self._acknowledged.pop(held.mid, None)
+        self._acknowledged[held.mid] = held
+        if len(self._acknowledged) > OVERRUN * self._broker.receive_maximum:
+            del self._acknowledged[next(iter(self._acknowledged))]
+        return held.mid
 
     def _is_late(self) -> bool:
         """True while the broker hands over what it kept: until a silence, or for 30 s where there is none."""
@@ -340,8 +352,7 @@ class MqttConnection:
         for held in batch:
             held.stored = True
             if link and held.link == self._links and self._held.get(held.mid) is held:
-                del self._held[held.mid]
-                mids.append(held.mid)
+                mids.append(self._done_with(held))
         if link:
             link.acknowledge(mids)
             if len(self._held) <= self._broker.receive_maximum:

@@ -64,7 +64,7 @@ class Counts(msgspec.Struct):
     """QoS 0 messages for which there was no room."""
     dropped_at: float = 0.0
     repeated: int = 0
-    """Delivered again after a reconnect while the first copy was on its way to disk; taken once."""
+    """Delivered again after a reconnect, the first copy on its way to disk or acknowledged in vain; taken once."""
     not_subscribed: int = 0
     """On topics that no subscription names: an older configuration's, kept in the broker's session."""
     unknown: dict[str, int] = {}

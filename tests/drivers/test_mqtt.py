@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -97,6 +98,37 @@ def test_broker_killed_while_a_commit_is_under_way(tmp_path: Path) -> None:
             await until(lambda: len(taker.numbers) == 210)
             assert taker.numbers == list(range(210))
             assert "broker_unreachable" not in taker.what()
+            taker.commit_all()
+        async with taking(settings) as later:
+            await asyncio.sleep(0.2)
+            assert later.numbers == []
+
+    with Mosquitto(tmp_path, extra="autosave_interval 1") as server:
+        asyncio.run(scenario(server))
+
+
+def test_broker_killed_before_it_takes_note_of_what_was_acknowledged(tmp_path: Path) -> None:
+    """What it delivers again is taken once, and acknowledged again."""
+
+    saved, kept = tmp_path / "mosquitto" / "mosquitto.db", tmp_path / "kept.db"
+
+    async def scenario(server: Mosquitto) -> None:
+        settings = broker(server.url)
+        async with taking(settings, commit=False) as taker:
+            await publish(server, numbered(200))
+            await until(lambda: len(taker.numbers) == 200)
+            published = time.time()
+            await until(lambda: saved.exists() and saved.stat().st_mtime > published)
+            shutil.copy(saved, kept)
+            taker.commit_all()
+            server.kill()
+            await until(lambda: not taker.connection.connected)
+            shutil.copy(kept, saved)
+            server.start()
+            await until(lambda: taker.connection.connected and taker.connection.counts.repeated == 200)
+            await publish(server, numbered(10, start=200))
+            await until(lambda: len(taker.numbers) == 210)
+            assert taker.numbers == list(range(210))
             taker.commit_all()
         async with taking(settings) as later:
             await asyncio.sleep(0.2)
