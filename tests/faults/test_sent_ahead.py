@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import subprocess
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import cast
 
@@ -19,11 +22,12 @@ from edge_agent.demo_servers import InfluxDB
 from edge_agent.journal import Journal
 from edge_agent.sinks.influx import InfluxSink
 from edge_agent.store import Store
+from tests.e2e.box import Agent
 from tests.faults.test_power_cut import NO_FUSE, mounted
-from tests.faults.test_start_on_a_bad_disk import broken
-from tests.waiting import until
+from tests.faults.test_start_on_a_bad_disk import AGENT, broken
+from tests.waiting import until, wait_until
 
-pytestmark = pytest.mark.skipif(not Path("/dev/fuse").exists(), reason=NO_FUSE)
+needs_fuse = pytest.mark.skipif(not Path("/dev/fuse").exists(), reason=NO_FUSE)
 STATION = Source("met-1", (quantities()["weather.temp_c"],))
 NOW = time.time_ns() // 1_000_000
 
@@ -94,6 +98,7 @@ async def adds_up(journal: Journal, readings: int) -> None:
         assert sum(row.get(name, 0) for row in table.values()) == readings, (name, table)
 
 
+@needs_fuse
 def test_readings_of_a_dead_disk_reach_the_centre_and_count_once_it_is_back(tmp_path: Path, centre: Centre) -> None:
     """They are there while the disk is away, uncounted; afterwards each is there once, and the ledger adds up."""
     with mounted(tmp_path) as (disk, _):
@@ -115,6 +120,7 @@ def test_readings_of_a_dead_disk_reach_the_centre_and_count_once_it_is_back(tmp_
         run(disk, centre, script)
 
 
+@needs_fuse
 def test_agent_killed_while_the_disk_was_dead(tmp_path: Path, centre: Centre) -> None:
     """The centre keeps what was sent ahead. What comes after the start gets the same numbers, and is not left out."""
     with mounted(tmp_path) as (disk, _):
@@ -139,6 +145,7 @@ def test_agent_killed_while_the_disk_was_dead(tmp_path: Path, centre: Centre) ->
         run(disk, centre, goes_on)
 
 
+@needs_fuse
 def test_what_a_broker_keeps_waits_for_the_disk(tmp_path: Path, centre: Centre) -> None:
     """After a crash it comes again, with another stamp unless the device gives it. The disk is dead from the start."""
     with mounted(tmp_path) as (disk, _):
@@ -154,3 +161,55 @@ def test_what_a_broker_keeps_waits_for_the_disk(tmp_path: Path, centre: Centre) 
             assert centre.values() == [0, 1, 2, 3]
 
         run(disk, centre, script)
+
+
+@contextmanager
+def ext4(folder: Path) -> Iterator[tuple[Path, Path]]:
+    """A small file system of its own, and what makes it protect itself as after an error of the card."""
+    image, mount = folder / "card.img", folder / "card"
+    mount.mkdir()
+    with image.open("wb") as file:
+        file.truncate(32 << 20)
+    for words in (["mkfs.ext4", "-q", str(image)], ["mount", "-o", "loop,errors=remount-ro", str(image), str(mount)]):
+        try:
+            subprocess.run(words, check=True, capture_output=True)
+        except (OSError, subprocess.CalledProcessError) as error:
+            pytest.skip(f"no ext4 can be mounted here: {error}")
+    try:
+        device = os.stat(mount).st_dev
+        name = Path(f"/sys/dev/block/{os.major(device)}:{os.minor(device)}").resolve().name
+        yield mount, Path("/sys/fs/ext4") / name / "trigger_fs_error"
+    finally:
+        subprocess.run(["umount", "-l", str(mount)], check=False, capture_output=True)
+
+
+@pytest.mark.faults
+def test_agent_whose_ext4_turns_read_only(tmp_path: Path, shared_influxdb: InfluxDB, database: str) -> None:
+    """The kernel protects the card: the agent stays up, says so, and every second of it reaches the centre."""
+    with ext4(tmp_path) as (card, error):
+        if not error.exists():
+            pytest.skip("this kernel cannot be told that a card has failed")
+        config = AGENT.format(state=card, control=tmp_path / "control.sock")
+        sink = (
+            f"sinks:\n- {{id: centre, influxdb: {{url: '{shared_influxdb.url}', version: 1, database: {database}}}}}\n"
+        )
+        (tmp_path / "agent.yaml").write_text(config + sink, encoding="utf-8")
+        agent = Agent(tmp_path, control=tmp_path / "control.sock")
+        agent.start()
+        try:
+            assert wait_until(lambda: seconds(shared_influxdb, database) >= 3, 30), agent.log()
+            error.write_text("1")
+            assert wait_until(lambda: agent.status().verdict == "failed", 20), agent.log()
+            before = agent.status().sinks[0].delivered
+            assert wait_until(lambda: seconds(shared_influxdb, database) >= 40, 90), agent.log()
+            now = agent.status()
+            assert (now.verdict, now.sinks[0].delivered) == ("failed", before)
+            assert any("read-only" in reason for reason in now.reasons), now.reasons
+        finally:
+            agent.kill()
+
+
+def seconds(server: InfluxDB, database: str) -> int:
+    """How many readings of the box's uptime there are."""
+    rows = server.query("SELECT count(uptime_s) FROM box", database)
+    return int(cast(int, rows[0]["count"])) if rows else 0
