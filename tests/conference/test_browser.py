@@ -12,6 +12,7 @@ from tests.conference.browser import Tab, chromium, join, needs_chromium, open_t
 from tests.conference.kernel_line import KernelLine, needs_nft
 from tests.conference.live import Live, live
 from tests.conference.relay import Relay
+from tests.conference.test_status import status_when
 from tests.conference.watch import Promise, watched
 
 pytestmark = [needs_chromium, pytest.mark.xdist_group("chromium")]  # one browser at a time
@@ -42,6 +43,7 @@ def four_tabs(folder: Path, promise: Promise, windows: int = 1) -> None:
             for tab in tabs:
                 await tab.sees(3)
             assert await watched(tabs, promise, windows) == []
+            await counts_each_slot(meeting, tabs[0])
             await tabs[3].page.click("#do-leave")
             await tabs[3].page.click("#leave-yes")
             await tabs[0].until("document.getElementById('people-open').textContent.endsWith('3')")
@@ -50,6 +52,13 @@ def four_tabs(folder: Path, promise: Promise, windows: int = 1) -> None:
             assert [tab.faults for tab in tabs] == [[], [], [], []]
 
     asyncio.run(scenario())
+
+
+async def counts_each_slot(meeting: Live, tab: Tab) -> None:
+    """The status has the freezes of every picture of the first tab, and they are those that the browser counts."""
+    await tab.page.evaluate("edge.call.count()")
+    page = (await status_when(meeting, lambda s: bool(s.rooms[0].members[0].page.frames))).rooms[0].members[0].page
+    assert (len(page.by_slot), sum(page.by_slot)) == (6, page.freezes)
 
 
 STAGE = """async (action) => {
