@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-import base64
-import re
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import msgspec
 import pytest
 from textual.app import App
 from textual.pilot import Pilot
-from textual.widgets._toast import Toast
 
 from edge_agent import delivery
 from edge_agent.board import PointNow
@@ -27,33 +22,15 @@ from edge_agent.tui.views import modbus
 from edge_agent.tui.views.frame import Frame
 from edge_agent.tui.views.screens import header, of
 from tests.edge_agent.tui.pictures import Frozen, picture
+from tests.edge_agent.tui.walking import text_of, walk
 
-Walk = Callable[[Terminal, Pilot[None]], Awaitable[None]]
-
-
-class Still(Terminal):
-    """Asks nobody: the picture is given."""
-
-    async def _follow(self) -> None:
-        """Wait for the end of the test."""
-        await asyncio.Event().wait()
-
-
-def walk(state: str, steps: Walk, size: tuple[int, int] = (80, 24), *, notices: bool = False) -> None:
-    """Run the terminal on a picture and take these steps."""
-
-    async def run() -> None:
-        terminal = Still(picture(state), texts("vi", strict=True), Painter(marks=True, colour=True), Frozen())
-        async with terminal.run_test(size=size, notifications=notices) as pilot:
-            await pilot.pause()
-            await steps(terminal, pilot)
-
-    asyncio.run(run())
-
-
-def text_of(terminal: Terminal) -> str:
-    """What stands on the screen."""
-    return terminal.as_text()
+WARD = [
+    PointNow("air-1.air.pm2_5_ugm3", 41.27, "ug/m3", "uncertain", "humid_pm", 12.0, "line-1/11"),
+    PointNow("power-1.power.energy_import_kwh", 18_204.51, "kW.h", "good", "ok", 8_520.0, "meters/1"),
+    PointNow("cnt-1.traffic.count[lane=1,dir=forward,class=motorcycle]", 1_036_800, "1", "bad", "stale", 90.0, "field"),
+    PointNow("water-1.water.level_m", 1.839, "m", "uncertain", "gross_range", 119.0, "field edge/cl-02/water-1"),
+]
+"""The longest words of each column, as a real ward has them."""
 
 
 def test_digits_lead_to_the_eight_screens() -> None:
@@ -187,15 +164,6 @@ def test_visitor_in_a_browser_starts_nothing(monkeypatch: pytest.MonkeyPatch, tm
     assert list(tmp_path.iterdir()) == []
 
 
-WARD = [
-    PointNow("air-1.air.pm2_5_ugm3", 41.27, "ug/m3", "uncertain", "humid_pm", 12.0, "line-1/11"),
-    PointNow("power-1.power.energy_import_kwh", 18_204.51, "kW.h", "good", "ok", 8_520.0, "meters/1"),
-    PointNow("cnt-1.traffic.count[lane=1,dir=forward,class=motorcycle]", 1_036_800, "1", "bad", "stale", 90.0, "field"),
-    PointNow("water-1.water.level_m", 1.839, "m", "uncertain", "gross_range", 119.0, "field edge/cl-02/water-1"),
-]
-"""The longest words of each column, as a real ward has them."""
-
-
 @pytest.mark.parametrize("columns", [40, 80])
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_small_terminals_show_trend_and_source(columns: int, language: str) -> None:
@@ -225,75 +193,6 @@ def test_filter_leaves_only_what_fits() -> None:
         assert "rh_pct" in text_of(terminal)
 
     walk("ok", steps)
-
-
-def test_filter_without_marks_finds_words_with_marks() -> None:
-    """Not every keyboard at a cabinet has them."""
-    frame = Frame(texts("vi"), 80, 0.0, Frozen().wall(), find="duong bus")
-    assert frame.fits("Không trả lời (Đường bus line-2)")
-    assert not frame.fits("Không trả lời")
-    assert not msgspec.structs.replace(frame, find="đường búS").fits("đường bus")
-
-
-def test_palette_has_every_key() -> None:
-    """Whatever a key does can be found by its name: nobody remembers all of them."""
-
-    async def steps(terminal: Terminal, pilot: Pilot[None]) -> None:
-        commands = list(terminal.get_system_commands(terminal.screen))
-        keys = {command.help.split()[-1] for command in commands}
-        assert {*"12345678/spylb?qvctrxSdAYBR"} <= keys
-
-    walk("ok", steps)
-
-
-def test_copy_puts_the_screen_on_the_clipboard() -> None:
-    """`y` sends the whole screen as OSC 52, which the terminal of the technician's own computer takes."""
-    sent: list[str] = []
-
-    async def steps(terminal: Terminal, pilot: Pilot[None]) -> None:
-        assert terminal._driver is not None
-        terminal._driver.write = sent.append  # type: ignore[assignment, method-assign]  # what would go to the terminal
-        await pilot.press("2", "y")
-        (found,) = re.findall(r"\x1b\]52;c;([A-Za-z0-9+/=]+)\a", "".join(sent))
-        copied = base64.b64decode(found).decode()
-        assert "met-1.weather.temp_c" in copied
-        assert copied.startswith(" Chí Minh")
-
-    walk("ok", steps)
-
-
-@pytest.mark.parametrize("size", [(40, 20), (80, 24), (200, 60)])
-def test_notice_covers_no_first_step(size: tuple[int, int]) -> None:
-    """What is said for a moment stands in the last lines of the page, as wide as it is and as low as it can; what it
-    says is never taken for markup."""
-
-    async def steps(terminal: Terminal, pilot: Pilot[None]) -> None:
-        terminal._notice("[/etc] " + texts("vi")("tui.read_only.how"))
-        await pilot.pause(0.2)
-        (toast,) = terminal.screen.query(Toast)
-        assert "[/etc]" in str(toast.render())
-        assert toast.region.width == size[0]
-        assert toast.region.bottom == size[1] - 1
-        assert toast.region.height <= (4 if size[0] == 40 else 2)
-
-    walk("fault", steps, size, notices=True)
-
-
-def test_question_before_a_restart_is_whole_on_a_phone() -> None:
-    """It stands above the line for the answer, and goes with it."""
-
-    async def steps(terminal: Terminal, pilot: Pilot[None]) -> None:
-        terminal._maintain._token = "x"
-        await pilot.press("8", "R")
-        await pilot.pause(0.2)
-        (toast,) = terminal.screen.query(Toast)
-        assert " ".join(str(toast.render()).split()) == texts("vi")("tui.restart.ask.box")
-        assert toast.region.bottom == 19
-        await pilot.press("n", "enter")
-        await pilot.pause(0.2)
-        assert not terminal.screen.query(Toast)
-
-    walk("ok", steps, (40, 20), notices=True)
 
 
 def test_paused_screen_holds_still() -> None:
@@ -334,22 +233,6 @@ def test_language_changes_for_errors_of_the_file_too() -> None:
         await pilot.press("l")
         assert "agent.yaml:3: wrong" in text_of(terminal)
         assert "sai" not in text_of(terminal)
-
-    walk("ok", steps)
-
-
-@pytest.mark.parametrize(
-    ("typed", "shown"), [("Máy", "Raspberry Pi 4"), ("nhat ky", "Tất cả: 1 dòng"), ("zzz", "● Mọi")]
-)
-def test_palette_finds_a_screen_by_its_name(typed: str, shown: str) -> None:
-    """`:` and a few letters, with marks or without, lead where the digit does; what does not exist leads nowhere."""
-
-    async def steps(terminal: Terminal, pilot: Pilot[None]) -> None:
-        await pilot.press("colon", *typed)
-        await pilot.pause(0.5)
-        await pilot.press("enter")
-        await pilot.pause(0.5)
-        assert shown in text_of(terminal)
 
     walk("ok", steps)
 

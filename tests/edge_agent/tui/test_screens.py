@@ -20,7 +20,7 @@ from edge_agent.tui.picture import Away
 from edge_agent.tui.views.frame import Frame
 from edge_agent.tui.views.screens import SCREENS, header
 from tests.edge_agent.tui.pictures import CHANGING, NOW, STATES, Frozen, picture
-from tests.edge_agent.tui.test_app import Still
+from tests.edge_agent.tui.walking import Still
 
 EIGHT = "".join(str(number) for number, _ in enumerate(SCREENS, 1))
 FOLDER = Path(__file__).parent / "screens"
