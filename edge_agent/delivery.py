@@ -199,6 +199,7 @@ class Delivery:
         it twice then. Raises SinkDown or TooLarge."""
         row, upto = self._journal.unwritten.after(self._ahead)
         if row is None:
+            self._ahead = upto
             return False
         if not self._met:
             await self._look()

@@ -114,11 +114,9 @@ class Journal:
 
     def put(self, readings: Iterable[Readings], done: Callable[[], None] | None = None) -> None:
         """Take readings in; `done` is called once they are on disk. Raises Miscounted; then none of them is taken."""
-        group = Group()
-        for some in readings:
-            group.add(some)
-        self._pending.extend(group)
-        self.unwritten.extend(group.readings, kept=done is not None)
+        some = list(readings)
+        self._pending.take(some)
+        self.unwritten.extend(some, kept=done is not None)
         if done is not None:
             self._dones.append(done)
             self._urgent.set()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 
 from drivers.reading import Readings
@@ -75,12 +77,19 @@ class Group:
         """Packed state of each sink that settled something."""
         self.held: list[Held] = []
 
+    def take(self, some: Sequence[Readings]) -> None:
+        """Put all of them in, or none. Raises Miscounted."""
+        for readings in some:
+            values, quantities = len(readings.values), len(readings.source.quantities)
+            if values != quantities:
+                device, measurement = readings.source.device, readings.source.measurement
+                raise Miscounted(f"{device} {measurement}: {values} values for {quantities} quantities")
+        for readings in some:
+            self.add(readings)
+
     def add(self, readings: Readings) -> None:
-        """Put one instant of a source in. Raises Miscounted."""
-        values, quantities = len(readings.values), len(readings.source.quantities)
-        if values != quantities:
-            device, measurement = readings.source.device, readings.source.measurement
-            raise Miscounted(f"{device} {measurement}: {values} values for {quantities} quantities")
+        """Put one instant of a source in."""
+        values = len(readings.values)
         if readings.faults and (values := values - readings.values.count(None)) == 0:
             add_to(self.silent, readings)
             return

@@ -55,9 +55,10 @@ class Unwritten:
     def after(self, number: int) -> tuple[Row | None, int]:
         """Some from `number` on as a row to be sent ahead, and the number after them; None: nothing is to be sent."""
         begin = max(number, self._first)
-        some = self._readings[begin - self._first :][:MOST] if self.overdue else []
-        if not some:
-            return None, begin
+        at = begin - self._first
+        some = self._readings[at : at + MOST] if self.overdue else []
         values = sum(len(readings.values) - readings.values.count(None) for readings in some)
+        if not values:
+            return None, begin + len(some)
         body = pack("".join(map(self._encoder.encode, some)))
         return Row(values, values, time.time_ns() // 1_000_000, body), begin + len(some)
