@@ -93,6 +93,8 @@ def test_a_scale_of_a_tenth() -> None:
 def test_an_offset_comes_before_the_scale() -> None:
     """value = (raw + offset) * scale."""
     assert decode([register(0, offset_raw=-400, scale=0.1)], [679])[0] == [27.9]
+    assert decode([register(0, offset_raw=-400)], [679])[0] == [279]
+    assert decode([register(0, "u64", offset_raw=-400)], [0, 0, 0, 679])[0] == [279]
 
 
 def test_a_sentinel_is_marked_and_keeps_its_value() -> None:
@@ -108,6 +110,9 @@ def test_a_sentinel_of_a_float_is_its_bit_pattern() -> None:
     assert decode([row], on_the_wire("f32", "CDAB", -9999.0))[1] == {0: Reason.sentinel}
     for pattern in ([0x0000, 0x7FC0], [0x1234, 0xFFC1]):
         assert decode([row], pattern) == ([None], {0: Reason.sentinel})
+    assert decode([row], on_the_wire("f32", "CDAB", 21.5)) == ([21.5], {})
+    without = register(0, "f32", order="CDAB", invalid=(0xC61C3C00,))
+    assert decode([without], [0x0000, 0x7FC0]) == ([None], {0: Reason.decode})
 
 
 def test_a_swapped_sentinel_of_an_integer() -> None:

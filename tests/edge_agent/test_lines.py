@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from drivers.reading import Quantity, Readings, Reason, Source, Value, quantities
-from edge_agent.lines import Encoder, Line, join, parse
+from edge_agent.lines import Encoder, Line, join, parse, stamp_of
 
 TEMP, RH = quantities()["weather.temp_c"], quantities()["weather.rh_pct"]
 TEXT, INDEX = quantities()["air_index.main_pollutant"], quantities()["air_index.aqi_hour"]
@@ -45,6 +45,20 @@ def test_kinds_are_written_as_the_database_types_them() -> None:
     line = Encoder("s").encode(Readings(Source("d", (INDEX, TEXT)), 7, 5, (42, "PM2.5")))
     assert ' aqi_hour=42i,main_pollutant="PM2.5",q=0i 7' in line
     assert "congested=True" in Encoder("s").encode(Readings(Source("d", (CONGESTED,)), 7, 5, (True,)))
+
+
+def test_line_of_several_readings_taken_apart_into_one_each() -> None:
+    """Each keeps series and time, the line's quality, and of the fields' own qualities only its own."""
+    series = "weather,site=s,sensor=a\\,\\ b"
+    fields = (("temp_c", "27.9"), ("rh_pct", "181.5"))
+    shared = (("q", "2i"), ("qr", '"gross_range"'))
+    (line,) = parse(Line(series, fields, (("temp_c_q", "0i"), *shared), 7).text())
+    assert list(line.single()) == [
+        Line(series, fields[:1], (("temp_c_q", "0i"), *shared), 7),
+        Line(series, fields[1:], shared, 7),
+    ]
+    assert line.device == "a, b"
+    assert stamp_of(line.text().rstrip()) == (series, 7)
 
 
 NAMES = st.text(min_size=1, max_size=20).filter(lambda name: name.strip("\\") != "")

@@ -40,3 +40,29 @@ def test_commits_come_less_often_above_the_budget_and_more_often_below() -> None
         if n == 9:
             assert wear.window == LONGEST
     assert wear.window == SHORTEST
+
+
+def test_window_moves_one_step_for_each_look() -> None:
+    """It doubles above the budget, halves below half of it, and stays where the pace is between the two."""
+    wear, now, written = Wear(GIB), 0.0, 0
+
+    def after(share: float) -> float:
+        """The window after half a minute at this share of the budget."""
+        nonlocal now, written
+        now, written = now + 30, written + int(30 * share * GIB / DAY_S)
+        wear.note(now, written)
+        return wear.window
+
+    assert after(9.0) == SHORTEST  # the first look has nothing to compare with
+    assert [after(share) for share in (1.1, 1.1, 0.9, 0.6, 0.4, 0.4, 0.4)] == [0.04, 0.08, 0.08, 0.08, 0.04, 0.02, 0.02]
+    assert [after(9.0) for _ in range(7)][-2:] == [1.0, 1.0]
+
+
+def test_projection_begins_after_twenty_seconds() -> None:
+    """Less would make a day of a moment; from then on it is there."""
+    wear = Wear(GIB)
+    wear.note(0, 0)
+    wear.note(19, 1900)
+    assert wear.per_day is None
+    wear.note(20, 2000)
+    assert wear.per_day == 100 * DAY_S
