@@ -16,6 +16,7 @@ from drivers.reading import Reading, Readings, Source
 
 _TAG = str.maketrans({",": r"\,", "=": r"\=", " ": r"\ ", "\n": r"\ ", "\r": r"\ ", "\t": r"\ "})
 _MEASUREMENT = str.maketrans({",": r"\,", " ": r"\ ", "\n": r"\ "})
+_SWALLOWS = re.compile(r"\\+(?=[,= \n\r\t]|\Z)")
 _TEXT = str.maketrans({"\\": r"\\", '"': r"\"", "\n": " ", "\r": " "})
 _FORM = {"float": "%r", "int": "%di", "bool": "%s"}
 MOST_TEMPLATES = 10_000
@@ -23,8 +24,12 @@ MOST_TEMPLATES = 10_000
 
 
 def escape_tag(value: str) -> str:
-    """A tag key or value. A backslash at its end would swallow the separator that follows, so it is left off."""
-    return value.translate(_TAG).rstrip("\\") or "_"
+    """A tag key or value. A backslash at its end, or before what has to be escaped, is left off.
+
+    At the end it would swallow the separator that follows; before an escaped letter the two backslashes may be read as
+    one, and the letter as a separator.
+    """
+    return _SWALLOWS.sub("", value).translate(_TAG) or "_"
 
 
 def series(site: str, source: Source) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from drivers.reading import Quantity, Readings, Reason, Source, Value, quantities
@@ -66,6 +66,8 @@ NUMBERS = st.floats(allow_nan=False, allow_infinity=False)
 
 
 @given(device=NAMES, lane=NAMES, text=st.text(max_size=30), number=NUMBERS, whole=st.integers(-(2**63), 2**63 - 1))
+@example(device="a\\,b", lane="left\\ lane", text="", number=0.0, whole=0)
+@example(device="a\\\\=b", lane="\\\n", text="", number=0.0, whole=0)
 def test_any_names_and_texts_stay_within_their_line(
     device: str, lane: str, text: str, number: float, whole: int
 ) -> None:
