@@ -68,6 +68,8 @@ def _status_lines(now: Status, found: Findings, text: Text) -> list[str]:
     tail = [text("status.points", total=points.total, good=points.good, uncertain=points.uncertain, bad=points.bad)]
     tail += [_sink_line(sink, text) for sink in now.sinks]
     tail.append(text("status.journal", readings=now.journal.readings, size=text.size(now.journal.bytes)))
+    if now.journal.error:
+        tail.append(text("status.pending", readings=now.journal.pending))
     told = [f"  - {finding.sentence} → {finding.steps[0]}" for finding in wrong]
     room = MOST_BYTES - len("\n".join([head, *tail]).encode())
     return [head, *_fitting(told, room, text), *tail]

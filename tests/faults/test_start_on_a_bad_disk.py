@@ -127,7 +127,9 @@ def starts_says_and_goes_on(folder: Path, breaks: Callable[[], Callable[[], None
         now = agent.status()
         assert now.verdict == "failed"
         assert any(word in reason for reason in now.reasons), now.reasons
-        assert agent.run("status").returncode == 2
+        said = agent.run("status")
+        assert said.returncode == 2
+        assert "In memory, not yet on disk: " in said.stdout
         mends()
         assert wait_until(lambda: agent.status().journal.readings >= now.journal.pending, 10), agent.log()
         assert wait_until(lambda: agent.status().verdict != "failed", 10)
