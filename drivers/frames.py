@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import struct
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from enum import Enum
 
 from pymodbus.framer import FramerRTU
@@ -267,8 +267,8 @@ class RtuGuard(Guard):
         """The adapter hears itself: the last answer came after the request's own bytes."""
         self.hears_itself = False
         """The same, also where no answer followed."""
-        self._at = 0
-        """End of the last sound frame that was passed over."""
+        self._at = self._stray_at = 0
+        """End of the last sound frame that was passed over; where what nobody had asked for begins."""
 
     def trace(self, sending: bool, data: bytes) -> bytes:
         """See Guard.trace."""
@@ -279,6 +279,8 @@ class RtuGuard(Guard):
         self.heard, self.heard_at = data, time.monotonic()
         request = self._request
         if not request:
+            if not self.stray:
+                self._stray_at = len(data) - new
             self.strays += new
             self.stray = True
             return b""
@@ -287,6 +289,15 @@ class RtuGuard(Guard):
             return b""
         self._hunt(data, request)
         return b""
+
+    def stray_units(self) -> Iterator[int]:
+        """Unit numbers of the sound frames that came while no request was under way."""
+        at = self._stray_at
+        while len(self.heard) - at >= 5:
+            frame = rtu_frame(self.heard, at)
+            if frame:
+                yield frame[0]
+            at += len(frame) or 1
 
     def _hunt(self, data: bytes, request: Request) -> None:
         at = self._at if self._at <= len(data) else 0

@@ -12,7 +12,7 @@ import time
 
 import msgspec
 
-from drivers.frames import LONGEST, Guard
+from drivers.frames import LONGEST, Guard, RtuGuard
 
 monotonic = time.monotonic
 
@@ -102,14 +102,20 @@ class Silence:
 
     def over(self, guard: Guard) -> Debt | None:
         """The line is free. The request that was answered late, if any; more bytes than an answer has are noise."""
-        debt, self._debt = self._debt, None
+        last, self._debt = self._debt, None
         stray, guard.stray = guard.stray, False
         heard, self._strays = guard.strays - self._strays, guard.strays
-        if not stray or not debt or heard > LONGEST:
+        debt = self._named(guard) or last if stray else None
+        if not debt or heard > LONGEST:
             return None
         self._slowest = max(self._slowest, guard.heard_at - debt.sent)
         self._took(debt, guard.heard_at)
         return debt
+
+    def _named(self, guard: Guard) -> Debt | None:
+        """The debt that a whole stray frame names: others may have been asked since."""
+        units = guard.stray_units() if isinstance(guard, RtuGuard) else ()
+        return next((self._debts.pop(number) for number in units if number in self._debts), None)
 
     def _took(self, debt: Debt, heard_at: float) -> None:
         self._slowest_of[debt.number] = max(self._slowest_of.get(debt.number, 0.0), heard_at - debt.sent)

@@ -8,6 +8,7 @@ import pytest
 
 from drivers.frames import LONGEST, RtuGuard
 from drivers.silence import Debt, Silence
+from tests.drivers.liar import Ask, Slave
 
 PATIENCE = 0.1
 
@@ -31,3 +32,18 @@ def test_line_is_held_longer_after_a_late_answer() -> None:
 def test_noise_is_no_late_answer() -> None:
     """More bytes than an answer can have: the line is held as if nothing had come."""
     assert _held(LONGEST + 1) == pytest.approx(0.35)
+
+
+def test_late_answer_after_another_unit_was_asked() -> None:
+    """Its own frame tells whose it is, though the line has been free for another meanwhile."""
+    silence, guard, slave = Silence(0.002), RtuGuard(lambda _number: False), Slave(rtu=True)
+    asked = Debt(2, time.monotonic() - 1.5)
+    silence.hold(asked, PATIENCE, whole_line=False, allowed=PATIENCE)
+    assert silence.over(guard) is None
+    honest = slave.answer(Ask(0, 1, 3, 0, 2, 0.0))
+    guard.trace(True, b"asked")
+    guard.heard = honest
+    guard.trace(False, honest + slave.answer(Ask(0, 2, 3, 0, 2, 0.0)))
+    assert silence.over(guard) is asked
+    guard.trace(False, honest)
+    assert silence.over(guard) is None
