@@ -92,16 +92,22 @@ def find(line: LineCounts) -> Finding:
     if not asked:
         return Finding("nothing_asked", ("no_devices",))
     return (
-        _another(asked) or _of_the_line(line, asked) or _of_units(line, asked) or _babble(line, asked) or _well(asked)
+        _another(line, asked)
+        or _of_the_line(line, asked)
+        or _of_units(line, asked)
+        or _babble(line, asked)
+        or _well(asked)
     )
 
 
-def _another(asked: Sequence[UnitCounts]) -> Finding | None:
+def _another(line: LineCounts, asked: Sequence[UnitCounts]) -> Finding | None:
     other = [unit for unit in asked if _often(unit.foreign, unit) and 2 * unit.foreign > unit.garbled]
     if not other:
         return None
     facts: Facts = {"units": _names(other), "other": other[0].other}
-    return Finding("another_unit", ("address_other", "master", "gateway_settings"), facts)
+    return Finding(
+        "another_unit", ("address_other", "master", "settings" if line.serial else "gateway_settings"), facts
+    )
 
 
 def _babble(line: LineCounts, asked: Sequence[UnitCounts]) -> Finding | None:

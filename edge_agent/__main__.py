@@ -114,7 +114,10 @@ def _ticket(name: str) -> Command:
 
 
 def _tui(arguments: argparse.Namespace) -> int:
+    if arguments.port is not None and not arguments.serve:
+        raise Wrong(texts(arguments.language)("tui.port_alone"))
     if arguments.serve:
+        arguments.port = arguments.port or SERVE_PORT
         from edge_agent.tui import serve
 
         return serve.main(arguments)
@@ -224,7 +227,7 @@ def _shows(parser: argparse.ArgumentParser, text: Text) -> None:
     parser.add_argument("--maintain", metavar="NAME", nargs="?", const="", help=text("help.tui.maintain"))
     parser.add_argument("--thin", action="store_true", help=text("help.tui.thin"))
     parser.add_argument("--serve", action="store_true", help=text("help.tui.serve"))
-    parser.add_argument("--port", type=int, default=SERVE_PORT, metavar="P", help=text("help.tui.port"))
+    parser.add_argument("--port", type=int, metavar="P", help=text("help.tui.port"))
     parser.add_argument("--language", choices=LANGUAGES, dest="speak", help=text("help.tui.language"))
 
 
@@ -239,7 +242,8 @@ def _tickets(parser: argparse.ArgumentParser, text: Text) -> None:
     kind = issue.add_mutually_exclusive_group()
     kind.add_argument("--code", action="store_true", help=text("help.ticket.code"))
     kind.add_argument("--terminal", action="store_true", help=text("help.ticket.terminal"))
-    issue.add_argument("--port", type=int, default=SERVE_PORT, metavar="P", help=text("help.tui.port"))
+    issue.set_defaults(serve_port=SERVE_PORT)
+    issue.add_argument("--port", type=int, metavar="P", help=text("help.tui.port"))
     kind.add_argument("--device", action="store_true", help=text("help.ticket.device"))
     issue.add_argument("--qr", action="store_true", help=text("help.ticket.qr"))
     _asks(_add(kinds, "list", text, of="ticket."), text, _ticket("listing"))

@@ -5,6 +5,7 @@ Each check yields problems at the place of the later of two, or of the name that
 
 from __future__ import annotations
 
+import ipaddress
 import os
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
@@ -102,7 +103,7 @@ def _ports(config: Config, tree: Tree) -> Iterator[Problem]:
     ]
     yield from _twice(tree, lines, "serial_twice")
     endpoints = [
-        (f"endpoint {bus.host.lower()}:{bus.port}", ("buses", i, "tcp"))
+        (f"endpoint {_machine(bus.host)}:{bus.port}", ("buses", i, "tcp"))
         for i, bus in enumerate(config.buses)
         if bus.tcp
     ]
@@ -112,6 +113,15 @@ def _ports(config: Config, tree: Tree) -> Iterator[Problem]:
         for i, broker in enumerate(config.mqtt)
     ]
     yield from _twice(tree, clients, "client_twice")
+
+
+def _machine(host: str) -> str:
+    """One spelling for each that names the same machine, as far as can be told without asking anybody."""
+    name = host.lower().removesuffix(".")
+    try:
+        return str(ipaddress.ip_address("127.0.0.1" if name == "localhost" else name.strip("[]")))
+    except ValueError:
+        return name
 
 
 def _units(config: Config, tree: Tree) -> Iterator[Problem]:

@@ -8,10 +8,12 @@ from __future__ import annotations
 import argparse
 import getpass
 import os
+import signal
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import msgspec
 
@@ -129,9 +131,26 @@ def maintaining(arguments: argparse.Namespace, config: Config, text: Text) -> It
     body = msgspec.json.encode(Ask(arguments.name, arguments.steal))
     held: Held = asked(config, text, "/maintain", Held, method="POST", body=body)
     try:
-        yield held.token
+        with ended_in_order():
+            yield held.token
     finally:
         _let_go(config, held.token)
+
+
+@contextmanager
+def ended_in_order() -> Iterator[None]:
+    """SIGTERM and SIGHUP (the SSH session has gone) end the block as Ctrl-C does: with what it holds let go."""
+    ending = [each for each in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(each) is signal.SIG_DFL]
+    before = {number: signal.signal(number, _end) for number in ending}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _end(number: int, _frame: object) -> NoReturn:
+    sys.exit(128 + number)
 
 
 def _let_go(config: Config, token: str) -> None:

@@ -117,7 +117,7 @@ def _print_checked(found: Checked, text: Text) -> None:
     if found.profile is None:
         for fault in found.problems:
             print(f"{fault.file}:{fault.line}:{fault.column}: {fault.path or '.'}: {fault.sentence}", file=sys.stderr)
-        print(text("check.errors", count=len(found.problems), file=found.file), file=sys.stderr)
+        print(text("profile.errors", count=len(found.problems), file=found.file), file=sys.stderr)
     elif found.frame is not None:
         print(_values(found.frame, text))
     else:

@@ -69,6 +69,10 @@ def issue(arguments: argparse.Namespace) -> int:
     """`edge ticket issue`: an invitation link with its QR code, a meeting code, or the ticket of the room's PC."""
     config, meeting, text = meeting_of(arguments)
     life = _life(arguments, text)
+    if arguments.port is not None and not arguments.terminal:
+        raise Wrong(text("ticket.port_alone"))
+    if arguments.name and arguments.code:
+        raise Wrong(text("ticket.name_of_code"))
     role: Role = arguments.role or ("guest" if arguments.code else "site")
     room = arguments.room or meeting.room
     rooms = settings_of(config, meeting).rooms()
@@ -83,7 +87,7 @@ def issue(arguments: argparse.Namespace) -> int:
         _tell(msgspec.structs.replace(made, id=code.id, code=code.code), arguments, text)
         return 0
     invited = meeting.url or invitation(*_door(meeting), "").removesuffix("/#t=")
-    door = f"http://127.0.0.1:{arguments.port}" if arguments.terminal else invited
+    door = f"http://127.0.0.1:{arguments.port or arguments.serve_port}" if arguments.terminal else invited
     name, site = _bearer(arguments, config, text)
     with _folder(config, meeting, text) as folder:
         tickets = Tickets(folder)

@@ -43,9 +43,11 @@ def write(arguments: argparse.Namespace) -> int:
         ask = WriteAsk(bus.id, arguments.unit, address=arguments.device_address)
         _confirmed(arguments, (str(ask.address),), ask, text)
         return _write(arguments, config, text, bus, _with(arguments, ask, text))
-    if arguments.setting is None or arguments.value is None:
+    if arguments.setting is None:
         return _list(arguments, writable, text)
     setting = _setting(writable, arguments.setting, text)
+    if arguments.value is None:
+        raise Wrong(text("modbus.write.no_value", setting=setting.key, allowed=_allowed(setting) or "–"))
     if setting.role == "address":
         raise Wrong(text("modbus.write.guarded", key=setting.key, unit=arguments.unit))
     ask = WriteAsk(bus.id, arguments.unit, setting.key, _value(setting, arguments.value, text))

@@ -73,6 +73,13 @@ def test_words_of_findings(language: str) -> None:
             assert sentences[f"cause.{cause}"].format(bus="line-1", **finding.facts)
 
 
+def test_advice_about_a_gateway_only_where_there_may_be_one() -> None:
+    """A serial bus has settings of its own."""
+    other = UnitCounts(2, garbled=9, foreign=9, other=3)
+    assert find(line(other)).causes == ("address_other", "master", "settings")
+    assert find(line(other, serial=False)).causes == ("address_other", "master", "gateway_settings")
+
+
 def test_late_answers_name_a_longer_timeout() -> None:
     """What to set is at least twice what is set, and three usual answers."""
     assert find(line(well(1, ms=900, timeout=2, late=2))).facts["wanted"] == "2700"

@@ -136,6 +136,7 @@ def test_setting_is_written_read_back_and_kept(box: Box) -> None:
             ("1", "level", "1", "--confirm", "1"),
             "level may not be written. The profile allows: 5 (height)",
         ),
+        (("1", "height"), "height needs a value: 0..40 m"),
         (("1", "height", "high", "--confirm", "1"), '"high" is not a number.'),
         (("9", "height", "1", "--confirm", "1"), "Unit 9 is not configured: add --profile ID"),
         (("1", "address", "7", "--confirm", "7"), "--device-address N"),

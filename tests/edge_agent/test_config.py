@@ -253,6 +253,10 @@ def test_all_faults_at_once(tmp_path: Path) -> None:
         ("site: a\nbuses: [{id: b, tcp: a, framing: 8X1}]\n", (2, 34, "buses[0].framing", "framing")),
         ("site: a\nbuses: [{id: b, serial: /x}, {id: c, serial: /x}]\n", (2, 46, "buses[1].serial", "serial_twice")),
         ("site: a\nbuses: [{id: b, tcp: x}, {id: c, tcp: X:502}]\n", (2, 39, "buses[1].tcp", "tcp_twice")),
+        (
+            "site: a\nbuses: [{id: b, tcp: localhost:9}, {id: c, tcp: 127.0.0.1:9}]\n",
+            (2, 49, "buses[1].tcp", "tcp_twice"),
+        ),
         ("site: a\nbuses: [{id: b, serial: /x, framing: '7E1'}]\n", (2, 38, "buses[0].framing", "framing_bits")),
         ("site: a\nbuses: [{id: b, tcp: x}]\nmqtt: [{id: b, broker: mqtt://x}]\n", (3, 13, "mqtt[0].id", "id_twice")),
         ("site: a\nmqtt: [{id: b, broker: http://x}]\n", (2, 24, "mqtt[0].broker", "url")),

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from pathlib import Path
 
 import pytest
 
 from edge_agent import maintain
+from edge_agent.config_commands import ended_in_order
 from edge_agent.maintain import Audit, Busy, Lock, NoLock
 
 
@@ -51,6 +54,24 @@ def test_silent_holder_loses_the_lock(monkeypatch: pytest.MonkeyPatch) -> None:
     assert lock.now().name is None
     with pytest.raises(NoLock):
         lock.check(held.token)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_command_that_is_killed_while_it_holds_the_lock(number: signal.Signals) -> None:
+    """It ends in order, so the lock is given back at once; afterwards the signal is what it was."""
+    let_go = []
+
+    def hold() -> None:
+        try:
+            with ended_in_order():
+                os.kill(os.getpid(), number)
+        finally:
+            let_go.append(number)
+
+    with pytest.raises(SystemExit) as ended:
+        hold()
+    assert (let_go, ended.value.code) == ([number], 128 + number)
+    assert signal.getsignal(number) is signal.SIG_DFL
 
 
 def test_audit_outlives_the_program(tmp_path: Path) -> None:

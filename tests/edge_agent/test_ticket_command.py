@@ -31,16 +31,24 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
         (("--site", "BAD SITE"), "“BAD SITE” cannot be an id."),
         (("--site", "cl-01\n"), "cannot be an id."),
         (("--site", "x" * 33), "cannot be an id."),
+        (("--port", "8091"), "--port goes with --terminal only."),
+        (("--code", "--name", "Lan"), "A meeting code carries no name"),
     ],
 )
 def test_ticket_for_a_name_or_site_that_is_none(
-    words: tuple[str, str], said: str, file: str, capsys: pytest.CaptureFixture[str]
+    words: tuple[str, ...], said: str, file: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A sentence, exit code 2, and nothing in the list."""
     assert main(["ticket", "issue", "-c", file, *words]) == 2
     assert said in capsys.readouterr().err
     assert main(["ticket", "list", "-c", file, "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == []
+
+
+def test_port_of_a_terminal_that_is_not_served(file: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """It would count for nothing."""
+    assert main(["tui", "--port", "8091", "-c", file]) == 2
+    assert "--port goes with --serve only." in capsys.readouterr().err
 
 
 def test_ticket_for_the_longest_name(file: str, capsys: pytest.CaptureFixture[str]) -> None:
