@@ -62,6 +62,32 @@ def test_finding(counts: LineCounts, what: str, first: str | None) -> None:
     assert finding.well == (what == "well" or (what == "echo" and counts.units[0].ok > 0))
 
 
+@pytest.mark.parametrize(
+    ("counts", "figures"),
+    [
+        (CASES["well"][0], {"units": 2, "ms": 40.0}),
+        (CASES["nobody answers"][0], {"asked": 6}),
+        (CASES["only noise"][0], {"garbled": 9}),
+        (line(well(1, garbled=2), UnitCounts(2, exception=10, short=10, garbled=3)), {"share": 11.1, "stray": 0}),
+        (CASES["one of three is dead"][0], {"others": 2}),
+        (CASES["gaps"][0], {"share": 13.0}),
+        (CASES["busy"][0], {"code": 6}),
+        (CASES["another answers"][0], {"other": 3}),
+        (CASES["somebody talks"][0], {"stray": 30_000}),
+    ],
+)
+def test_figures_of_a_finding(counts: LineCounts, figures: dict[str, object]) -> None:
+    """What the sentence tells is what was counted; a share is one of all requests, whatever became of them."""
+    facts = find(counts).facts
+    assert {name: facts[name] for name in figures} == figures
+
+
+def test_echo_of_a_line_that_only_refuses() -> None:
+    """A refusal is an answer too: the line carries what it should, though the adapter hears itself."""
+    assert find(line(UnitCounts(1, exception=9, echo=9))).well
+    assert not find(line(UnitCounts(1, timeout=9, echo=9))).well
+
+
 @pytest.mark.parametrize("language", ["vi", "en"])
 def test_words_of_findings(language: str) -> None:
     """Every finding has its sentence with its facts, and every cause its own."""

@@ -74,6 +74,13 @@ def test_worst_comes_first_then_the_oldest() -> None:
     assert [each.item for each in judge(known, TEXTS["en"], NOW)] == ["a", "b", "heat"]
 
 
+def test_finding_tells_for_how_long() -> None:
+    """Counted from the trouble's beginning to the moment of the question."""
+    silent = Device(subject="met-1", bus="line-1", state="silent", ever=True, since=NOW - 90)
+    (found,) = judge([silent], TEXTS["en"], NOW)
+    assert f"no answer for {TEXTS['en'].duration(90)} " in found.sentence
+
+
 def test_bus_that_is_gone_hides_its_devices() -> None:
     """One cause is one finding: the missing port, not each of its devices and points."""
     known = [
