@@ -32,11 +32,8 @@ def main(words: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a letter that the terminal lacks must not end the command
-    language = _language()
-    words = sys.argv[1:] if words is None else words
-    speak(texts(language))
-    arguments = _parser(texts(language), words).parse_args(words, argparse.Namespace(language=language))
     try:
+        arguments = _understood(sys.argv[1:] if words is None else words)
         code = int(arguments.command(arguments))
         sys.stdout.flush()  # here, where a reader that went away is no fault, and not at the interpreter's end
         return code
@@ -49,6 +46,12 @@ def main(words: Sequence[str] | None = None) -> int:
         # Whoever read us (`| head`) has enough; the interpreter must not try to flush again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+
+
+def _understood(words: Sequence[str]) -> argparse.Namespace:
+    language = _language()
+    speak(texts(language))
+    return _parser(texts(language), words).parse_args(words, argparse.Namespace(language=language))
 
 
 def _language() -> str:

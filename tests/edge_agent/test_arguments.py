@@ -67,3 +67,16 @@ def test_argument_with_a_placeholder_sign_is_told_as_it_is(capsys: pytest.Captur
         main(["status", "{it}%s"])
     assert "{it}%s" in capsys.readouterr().err
     assert texts("vi")("arguments.unrecognized", it="%s") == "không hiểu tham số: %s"
+
+
+def test_ctrl_c_while_the_commands_are_made(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing is said, and the code is a shell's own for it."""
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("edge_agent.__main__._parser", interrupted)
+    assert main(["status"]) == 130
+    assert capsys.readouterr() == ("", "")
