@@ -13,7 +13,7 @@ from drivers.driver import Batch
 from drivers.mqtt import MqttConnection
 from edge_agent.demo_servers import Mosquitto
 from tests.conftest import Run
-from tests.drivers.taking import COUNTER, broker, numbered, publish, taking
+from tests.drivers.taking import COUNTER, Taker, broker, numbered, publish, taking
 from tests.waiting import until
 
 CRASHING = """
@@ -77,6 +77,23 @@ def test_batch_that_was_committed(mosquitto: Mosquitto, run: Run) -> None:
     run(scenario())
 
 
+async def taken_and_saved(server: Mosquitto, taker: Taker, saved: Path) -> None:
+    """200 messages are with us, and the broker has saved that none of them is acknowledged."""
+    await publish(server, numbered(200))
+    await until(lambda: len(taker.numbers) == 200)
+    published = time.time()
+    await until(lambda: saved.exists() and saved.stat().st_mtime > published)
+
+
+async def repeats(server: Mosquitto, taker: Taker) -> None:
+    """The broker comes back and delivers the 200 again, then what is new: each of them is there once."""
+    server.start()
+    await until(lambda: taker.connection.connected and taker.connection.counts.repeated == 200)
+    await publish(server, numbered(10, start=200))
+    await until(lambda: len(taker.numbers) == 210)
+    assert taker.numbers == list(range(210))
+
+
 def test_broker_killed_while_a_commit_is_under_way(tmp_path: Path) -> None:
     """Over kill -9 of the broker it reconnects; what the broker repeats is taken once, and acknowledged after all."""
 
@@ -85,18 +102,11 @@ def test_broker_killed_while_a_commit_is_under_way(tmp_path: Path) -> None:
     async def scenario(server: Mosquitto) -> None:
         settings = broker(server.url)
         async with taking(settings, commit=False) as taker:
-            await publish(server, numbered(200))
-            await until(lambda: len(taker.numbers) == 200)
-            published = time.time()
-            await until(lambda: saved.exists() and saved.stat().st_mtime > published)
+            await taken_and_saved(server, taker, saved)
             server.kill()
             await until(lambda: not taker.connection.connected)
             taker.commit_first()  # committed while there is no connection
-            server.start()
-            await until(lambda: taker.connection.connected and taker.connection.counts.repeated == 200)
-            await publish(server, numbered(10, start=200))
-            await until(lambda: len(taker.numbers) == 210)
-            assert taker.numbers == list(range(210))
+            await repeats(server, taker)
             assert "broker_unreachable" not in taker.what()
             taker.commit_all()
         async with taking(settings) as later:
@@ -115,20 +125,13 @@ def test_broker_killed_before_it_takes_note_of_what_was_acknowledged(tmp_path: P
     async def scenario(server: Mosquitto) -> None:
         settings = broker(server.url)
         async with taking(settings, commit=False) as taker:
-            await publish(server, numbered(200))
-            await until(lambda: len(taker.numbers) == 200)
-            published = time.time()
-            await until(lambda: saved.exists() and saved.stat().st_mtime > published)
+            await taken_and_saved(server, taker, saved)
             shutil.copy(saved, kept)
             taker.commit_all()
             server.kill()
             await until(lambda: not taker.connection.connected)
             shutil.copy(kept, saved)
-            server.start()
-            await until(lambda: taker.connection.connected and taker.connection.counts.repeated == 200)
-            await publish(server, numbered(10, start=200))
-            await until(lambda: len(taker.numbers) == 210)
-            assert taker.numbers == list(range(210))
+            await repeats(server, taker)
             taker.commit_all()
         async with taking(settings) as later:
             await asyncio.sleep(0.2)
