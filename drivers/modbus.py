@@ -326,7 +326,7 @@ class ModbusBus:
         patience = unit.patience(step)
         if patience > self._brisk:
             patience = unit.patience(step, self._schedule.patience(unit))
-        held_for = unit.quarantine.trusted or unit.tardy
+        held_for = unit.quarantine.trusted
         its_own = unit.quarantine.shaky > 0 and len(self._units) > 1
         ask = connection.ask if connection.doubts else connection.once
         if step.once and step.request.dev_id in connection.doubts:

@@ -276,6 +276,23 @@ def test_a_slave_that_is_always_late(run: Run) -> None:
     run(main())
 
 
+def test_late_unit_in_quarantine_among_others() -> None:
+    """It is called late, and rests by itself: the line is not held for it."""
+
+    async def main() -> None:
+        slave, late = Slave(rtu=True), liar.after(1.3 * PATIENCE)
+        slave.always = lambda slave, ask: (late if ask.unit == 2 else liar.honest)(slave, ask)
+        with slave.on_a_pty() as port:
+            async with polled(bus(port, *(device(unit, every=0.1) for unit in (1, 2)))) as (driver, batches):
+                known = driver.units()[1]
+                await until(batches, lambda batch: known.tardy and known.state.cause == "late" and not was_read(batch))
+                assert known.quarantine.begun
+                assert driver._connection.held == 0.0
+                assert [trouble.what for trouble in driver.troubles()] == ["device_late"]
+
+    asyncio.run(main())
+
+
 @pytest.mark.parametrize("rtu", [False, True], ids=["tcp", "rtu"])
 def test_first_answer_after_a_missed_one(run: Run, rtu: bool) -> None:
     """It is asked for twice, and the second answer is the one that counts."""
