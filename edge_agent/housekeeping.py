@@ -24,11 +24,11 @@ async def keep_house(journal: Journal) -> None:
         journal.wear.note()
         oldest, opened = time.time_ns() // 1_000_000 - journal.keep_ms, journal.store.openings
         try:
-            if journal.clock_doubtful:
-                continue
             await journal.call(journal.store.count_unsaved)
             while await journal.call(journal.store.fold):
                 await asyncio.sleep(0)
+            if journal.clock_doubtful:
+                continue
             while await journal.call(journal.store.trim, oldest, tuple(journal.states)):
                 await asyncio.sleep(0)
             await journal.call(journal.store.ledger.forget, oldest // HOUR_MS)

@@ -20,7 +20,7 @@ import msgspec
 
 from drivers.reading import Readings
 from edge_agent.housekeeping import keep_house
-from edge_agent.ledger import Side, pack_state
+from edge_agent.ledger import FOLDED, Side, pack_state
 from edge_agent.outgoing import Outgoing, states_of
 from edge_agent.quarantined import Quarantined
 from edge_agent.recovery import RETRY, Recovery
@@ -378,6 +378,8 @@ class Journal:
     async def ledger(self, since_hour: int) -> Mapping[tuple[int, str], Mapping[str, int]]:
         """Counts by (hour, device) and name; what was settled is in it up to this moment. Raises sqlite3.Error."""
         await self._commit()
+        while await self.call(self._store.fold) >= FOLDED:  # what comes in meanwhile is committed in between
+            pass
         return await self.call(self._store.whole_ledger, since_hour)
 
     async def call(self, work: Callable[..., T], *arguments: object) -> T:

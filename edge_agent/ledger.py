@@ -23,6 +23,8 @@ from edge_agent.lines import Line, parse
 log = logging.getLogger("edge.journal")
 
 HOUR_MS = 3_600_000
+FOLDED = 500
+"""Rows counted at once: some ten milliseconds of work."""
 
 Key = tuple[int, str, str]
 """Hour since 1970 UTC, device, and a measurement or the name of a count."""
@@ -167,7 +169,7 @@ class Ledger:
         with self._db:
             self.add(counts)
 
-    def fold(self, last_id: int, most: int = 500) -> int:
+    def fold(self, last_id: int, most: int = FOLDED) -> int:
         """Add the counts of up to `most` rows each to the ledger: of new rows, and of what sinks settled since.
 
         The number of rows folded; 0: the ledger is complete.

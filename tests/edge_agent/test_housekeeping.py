@@ -1,0 +1,76 @@
+"""What a journal counts and deletes beside its work, and that neither keeps it from that."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+
+import pytest
+
+from drivers.reading import Readings, Source, quantities
+from edge_agent import housekeeping
+from edge_agent.journal import Journal, Settled
+from edge_agent.ledger import FOLDED
+from edge_agent.rows import Group
+from edge_agent.store import Store
+
+LEVEL = Source("water-1", (quantities()["water.level_m"],))
+
+
+def filled(folder: Path, rows: int) -> Store:
+    """A journal whose rows nobody has counted yet."""
+    store = Store(folder / "journal.db", "cl-02", "boot", 64 << 20)
+    now = time.time_ns() // 1_000_000
+    for n in range(rows):
+        group = Group()
+        group.add(Readings(LEVEL, now - rows + n, n, (float(n),)))
+        store.commit(group)
+    return store
+
+
+def test_long_ledger_is_counted_beside_the_commits(tmp_path: Path) -> None:
+    """Counting 3,000 rows never holds the journal's thread for longer than some hundred of them take."""
+    store = filled(tmp_path, 6 * FOLDED)
+
+    async def main() -> None:
+        journal = Journal(store, {"centre": ()}, 0.01, 30)
+        asking = asyncio.create_task(journal.ledger(0))
+        while not await journal.call(store.ledger.folded):
+            await asyncio.sleep(0)
+        assert not asking.done()
+        journal.put([Readings(LEVEL, time.time_ns() // 1_000_000, 1, (1.0,))])
+        await journal.flush()
+        assert sum(row["stored"] for row in (await asking).values()) in (6 * FOLDED, 6 * FOLDED + 1)
+        await journal.close()
+
+    asyncio.run(main())
+
+
+def test_ledger_is_counted_and_nothing_deleted_while_the_clock_is_in_doubt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Days in doubt leave no mountain to be counted at once; what the clock calls old goes once it is believed."""
+    monkeypatch.setattr(housekeeping, "HOUSEKEEPING", 0.01)
+    store = filled(tmp_path, 20)
+
+    async def main() -> None:
+        journal = Journal(store, {"centre": ()}, 0.01, keep_days=0)
+        journal.clock_doubtful = True
+        rows = await journal.take("centre", 1000, 1 << 20)
+        journal.settle("centre", rows, Settled(20))
+        running = asyncio.create_task(journal.run())
+        async with asyncio.timeout(10):
+            while await journal.call(store.ledger.folded) < 20:
+                await asyncio.sleep(0.01)
+        await asyncio.sleep(0.05)
+        assert (await journal.call(store.stat)).readings == 20
+        journal.clock_doubtful = False
+        async with asyncio.timeout(10):
+            while (await journal.call(store.stat)).readings:
+                await asyncio.sleep(0.01)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        await journal.close()
+
+    asyncio.run(main())
