@@ -23,7 +23,7 @@ from drivers.decoders import DECODERS
 from drivers.driver import Batch, Trouble
 from drivers.marked import SecretMissing
 from drivers.mqtt_access import wanted
-from drivers.mqtt_inbox import Arrival, Counts, Inbox
+from drivers.mqtt_inbox import RECENT, Arrival, Counts, Inbox
 from drivers.mqtt_packets import Message
 from drivers.mqtt_seam import Link, Refused, Unreachable, Untrusted, Wanted
 from drivers.mqtt_topics import Topics
@@ -53,8 +53,6 @@ OVERRUN = 2
 sends its whole queue (8,000 unacknowledged messages seen with a maximum of 2,000)."""
 BRIEF_WORDS = 80
 """Characters of a bad message that a sentence shows."""
-RECENT = 900.0
-"""Seconds for which something that happened is still a trouble."""
 
 log = logging.getLogger("edge.mqtt")
 
@@ -279,7 +277,7 @@ class MqttConnection:
                 continue
             if not message.mid and len(self._readings) >= self._broker.receive_maximum:
                 self.counts.dropped += 1
-                self.counts.dropped_at = time.time()
+                self.counts.saw("dropped", time.time())
                 continue
             readings = self._inbox.take(message, arrival)
             if readings:
@@ -362,16 +360,18 @@ class MqttConnection:
 
     def _recent(self) -> list[Trouble]:
         """Troubles of single messages, while they are recent."""
-        counts = self.counts
-        told = (
-            ("payload_malformed", counts.malformed_at, counts.malformed, counts.last_malformed),
-            ("without_codec", counts.without_codec_at, counts.without_codec, counts.last_without_codec),
-            ("name_taken", counts.name_taken_at, counts.name_taken, counts.last_name_taken),
-            ("too_many_series", counts.refused_series_at, counts.refused_series, ""),
-            ("messages_dropped", counts.dropped_at, counts.dropped, ""),
-        )
-        recent = [each for each in told if each[1] and self._age(each[1]) < RECENT]
-        return [self._say(what, at, {"count": count, "last": _brief(last)}) for what, at, count, last in recent]
+        counts, found = self.counts, list[Trouble]()
+        for what, counter, last in (
+            ("payload_malformed", "malformed", counts.last_malformed),
+            ("without_codec", "without_codec", counts.last_without_codec),
+            ("name_taken", "name_taken", counts.last_name_taken),
+            ("too_many_series", "refused_series", ""),
+            ("messages_dropped", "dropped", ""),
+        ):
+            since, at = counts.seen.get(counter, (0.0, 0.0))
+            if at and self._age(at) < RECENT:
+                found.append(self._say(what, since, {"count": getattr(counts, counter), "last": _brief(last)}))
+        return found
 
     def _say(self, what: str, since: float, facts: Mapping[str, str | int], *, failed: bool = False) -> Trouble:
         return Trouble(what, self.name, since, {"broker": self.name, **facts}, failed)

@@ -32,6 +32,10 @@ MAX_ROUTES = 4096
 """Topics whose subscription is remembered. When full, it is forgotten and found again."""
 MAX_UNKNOWN = 200
 """Unknown field names counted by name; further ones are counted together under `…`."""
+TOLD_EVERY = 60.0
+"""Seconds between two log lines about messages of no use: a sender that goes on so may not fill the card."""
+RECENT = 900.0
+"""Seconds for which such a thing is told; what comes again within them has been going on since the first."""
 SHOWN = 200
 """Bytes of a bad payload that are kept."""
 
@@ -47,28 +51,29 @@ class Counts(msgspec.Struct):
     readings: int = 0
     malformed: int = 0
     last_malformed: str = ""
-    """Topic, reason and beginning of the last payload that was of no use."""
-    malformed_at: float = 0.0
-    """Unix seconds."""
+    """Reason, topic and beginning of the last payload that was of no use."""
     without_codec: int = 0
     last_without_codec: str = ""
     """A device whose bytes the network server passes on undecoded."""
-    without_codec_at: float = 0.0
     refused_series: int = 0
-    refused_series_at: float = 0.0
     name_taken: int = 0
     """Rows of devices that are named like one of another driver: as one series they would be nobody's."""
     last_name_taken: str = ""
-    name_taken_at: float = 0.0
     dropped: int = 0
     """QoS 0 messages for which there was no room."""
-    dropped_at: float = 0.0
     repeated: int = 0
     """Delivered again after a reconnect, the first copy on its way to disk or acknowledged in vain; taken once."""
     not_subscribed: int = 0
     """On topics that no subscription names: an older configuration's, kept in the broker's session."""
     unknown: dict[str, int] = {}
     """Field names that no table has."""
+    seen: dict[str, tuple[float, float]] = {}
+    """By the name of its counter, of what is told: when it began and when it was last, Unix seconds."""
+
+    def saw(self, what: str, moment: float) -> None:
+        """It happened once more: after a long quiet it begins anew."""
+        since, last = self.seen.get(what, (moment, moment))
+        self.seen[what] = (since if moment - last < RECENT else moment, moment)
 
 
 class Arrival(msgspec.Struct, frozen=True):
@@ -105,6 +110,8 @@ class Inbox:
         """
         self._taken = taken
         self.counts = Counts()
+        self._told = 0.0
+        """When a message of no use was last in the log, Unix seconds."""
         self._broker = broker.id
         self._synced = synced
         self._decoders = [
@@ -180,11 +187,12 @@ class Inbox:
     def _new_series(self, key: SeriesKey, route: _Route) -> Source | None:
         if self._taken(key[0]):
             self.counts.name_taken += 1
-            self.counts.last_name_taken, self.counts.name_taken_at = key[0], time.time()
+            self.counts.last_name_taken = key[0]
+            self.counts.saw("name_taken", time.time())
             return None
         if len(self._series) >= MAX_SERIES:
             self.counts.refused_series += 1
-            self.counts.refused_series_at = time.time()
+            self.counts.saw("refused_series", time.time())
             return None
         device, measurement, tags, fields = key
         origin = f"{self._broker} {route.subscription.decoder}"
@@ -194,11 +202,15 @@ class Inbox:
         return source
 
     def _malformed(self, message: Message, why: str) -> None:
-        topic = message.topic[:80].decode(errors="replace")
-        begin = message.payload[:SHOWN].decode(errors="replace")
+        """Count it; the first and then one a minute are in the log with their reason."""
+        now, topic = time.time(), printable(message.topic[:SHOWN].decode(errors="replace"))
+        why, begin = printable(why[:120]), printable(message.payload[:SHOWN].decode(errors="replace"))
         self.counts.malformed += 1
-        self.counts.last_malformed = printable(f"{topic}: {why[:120]}: {begin}")
-        self.counts.malformed_at = time.time()
+        self.counts.last_malformed = f"{why}: {topic}: {begin}"
+        self.counts.saw("malformed", now)
+        if abs(now - self._told) >= TOLD_EVERY:
+            self._told = now
+            log.warning("message unreadable broker=%s topic=%s error=%s payload=%s", self._broker, topic, why, begin)
 
     def _count(self, payload: Payload) -> None:
         """Fields in no table, and devices without a codec."""
@@ -211,7 +223,7 @@ class Inbox:
         if payload.without_codec:
             self.counts.without_codec += 1
             self.counts.last_without_codec = payload.without_codec
-            self.counts.without_codec_at = time.time()
+            self.counts.saw("without_codec", time.time())
 
 
 def matches(wanted: str, topic: str) -> bool:

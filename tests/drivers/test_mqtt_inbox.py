@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from drivers.mqtt_inbox import MAX_SERIES, Arrival, Inbox
+from drivers.mqtt_inbox import MAX_SERIES, RECENT, Arrival, Counts, Inbox
 from drivers.mqtt_packets import Message
 from drivers.reading import Reason
 from edge_agent.demo_servers import Mosquitto
@@ -133,6 +133,27 @@ def test_terminal_codes_in_a_payload() -> None:
     inbox.take(Message(b"s/\x1b[2J", b"\x1b]0;owned\x07" + b"\xff" * 5000, 1, False, False), Arrival(NOW, 5))
     assert inbox.counts.last_malformed.isprintable()
     assert len(inbox.counts.last_malformed) < 500
+
+
+def test_unreadable_message_is_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    """With its reason, where the finding sends the technician; one line a minute at most, however fast they come."""
+    inbox = Inbox(broker("mqtt://127.0.0.1"), lambda: True)
+    for _ in range(100):
+        inbox.take(Message(b"s/dev-1", b"{", 1, False, False), Arrival(NOW, 5))
+    (line,) = [record.getMessage() for record in caplog.records if record.name == "edge.mqtt"]
+    reason, _, rest = inbox.counts.last_malformed.partition(": s/dev-1: ")
+    assert (bool(reason), rest) == (True, "{")
+    assert f"topic=s/dev-1 error={reason} payload={{" in line
+
+
+def test_trouble_that_comes_again_began_with_the_first() -> None:
+    """How long it has been going on is told, not when it was last; after a long quiet it begins anew."""
+    counts = Counts()
+    for moment in (1000.0, 1000.0 + RECENT - 1, 1000.0 + 1.5 * RECENT):
+        counts.saw("malformed", moment)
+    assert counts.seen["malformed"] == (1000.0, 1000.0 + 1.5 * RECENT)
+    counts.saw("malformed", 1000.0 + 3 * RECENT)
+    assert counts.seen["malformed"] == (1000.0 + 3 * RECENT, 1000.0 + 3 * RECENT)
 
 
 # --- what people are told ---------------------------------------------------------------------------------------------
