@@ -38,7 +38,8 @@ MOST_BYTES = 2 << 20
 """Compressed; InfluxDB 1.6 refuses above 25 MB."""
 WORDS = 300
 """Characters of the server's answer that are kept."""
-
+BUSY = (429, 502, 503, 504)
+"""Not now: says nothing of what the server is, and perhaps only a proxy says it."""
 
 MOST_METRICS = 1 << 20
 """Bytes of a server's page of counters that are looked at."""
@@ -172,6 +173,8 @@ class InfluxSink:
         _, _, headers = self._target()
         try:
             async with self._open().get(self.where + path, headers=_signed(headers), allow_redirects=False) as answer:
+                if answer.status in BUSY:
+                    _judge(answer.status, self._redacted(await _words(answer)), _wish(answer), self._place())
                 if answer.status not in (200, 204):
                     return {}, ""
                 return answer.headers, (await _read(answer, MOST_METRICS)).decode("utf-8", "replace")
@@ -193,7 +196,7 @@ class InfluxSink:
                 _judge(
                     answer.status,
                     self._redacted(await _words(answer)),
-                    answer.headers.get("Retry-After"),
+                    _wish(answer),
                     self._place(),
                 )
         except aiohttp.ClientError as error:
@@ -252,7 +255,7 @@ class InfluxSink:
             await asyncio.sleep(0)
 
 
-def _judge(status: int, words: str, retry_after: str | None, place: str) -> None:
+def _judge(status: int, words: str, wait: float | None, place: str) -> None:
     """Say what an answer other than 204 means (docs.influxdata.com, API reference of v1 and v2, `/write`)."""
     if status in (400, 422):
         raise Refused(words)
@@ -264,20 +267,26 @@ def _judge(status: int, words: str, retry_after: str | None, place: str) -> None
         raise SinkDown("no_database", words, database=place)
     if 200 <= status < 400:
         raise SinkDown("not_a_database", words)
-    wait = _seconds(retry_after)
     throttled = status == 429 or wait is not None
     raise SinkDown("throttled" if throttled else "unreachable", f"{status} {words}".strip(), wait)
 
 
-def _seconds(retry_after: str | None) -> float | None:
-    """Retry-After in seconds, or as the date that RFC 9110 10.2.3 allows too."""
-    if not retry_after:
+def _wish(answer: aiohttp.ClientResponse) -> float | None:
+    """Retry-After in seconds: a number, or a date (RFC 9110 10.2.3), which counts from the server's now."""
+    wish = answer.headers.get("Retry-After", "")
+    if wish.isdecimal():
+        return float(wish)
+    if (until := _moment(wish)) is None:
         return None
-    if retry_after.isdecimal():
-        return float(retry_after)
+    now = _moment(answer.headers.get("Date", ""))
+    return max(0.0, until - (time.time() if now is None else now))
+
+
+def _moment(date: str) -> float | None:
+    """Unix seconds of an HTTP date; None where it is none."""
     try:
-        return max(0.0, parsedate_to_datetime(retry_after).timestamp() - time.time())
-    except ValueError:
+        return parsedate_to_datetime(date).timestamp()
+    except (ValueError, OverflowError):
         return None
 
 
