@@ -367,4 +367,4 @@ class ModbusBus:
 
     def _came_late(self, debt: Debt) -> None:
         if unit := self._unit(debt.number):
-            unit.came_late(debt.age)
+            unit.came_late(debt.age, learn=not debt.others_since)

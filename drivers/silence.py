@@ -33,6 +33,8 @@ class Debt(msgspec.Struct, frozen=True):
     """The unit's."""
     sent: float
     """`time.monotonic()`"""
+    others_since: bool = False
+    """Others were asked before its answer came: the line was not held for it."""
 
     @property
     def age(self) -> float:
@@ -105,17 +107,21 @@ class Silence:
         last, self._debt = self._debt, None
         stray, guard.stray = guard.stray, False
         heard, self._strays = guard.strays - self._strays, guard.strays
-        debt = self._named(guard) or last if stray else None
-        if not debt or heard > LONGEST:
+        if not stray or heard > LONGEST:
             return None
-        self._slowest = max(self._slowest, guard.heard_at - debt.sent)
+        debt = last or self._named(guard)
+        if debt and debt is last:
+            self._slowest = max(self._slowest, guard.heard_at - debt.sent)
+        if not debt:
+            return None
         self._took(debt, guard.heard_at)
         return debt
 
     def _named(self, guard: Guard) -> Debt | None:
         """The debt that a whole stray frame names: others may have been asked since."""
         units = guard.stray_units() if isinstance(guard, RtuGuard) else ()
-        return next((self._debts.pop(number) for number in units if number in self._debts), None)
+        found = next((self._debts.pop(number) for number in units if number in self._debts), None)
+        return found and msgspec.structs.replace(found, others_since=True)
 
     def _took(self, debt: Debt, heard_at: float) -> None:
         self._slowest_of[debt.number] = max(self._slowest_of.get(debt.number, 0.0), heard_at - debt.sent)

@@ -65,6 +65,8 @@ class Unit:
         self.quarantine = Quarantine()
         self.tardy = False
         """A late answer came since the last good poll."""
+        self._needs_longer = False
+        """And the line was held for it."""
         self.left: dict[bool | None, list[Step]] = {}
         """Of a poll that waits for the device's pause to be over: what is still to ask, by the turn's `alarms`."""
         self._failed, self._failing_since = 0, 0.0
@@ -127,7 +129,7 @@ class Unit:
             if step.learned != turnaround.learned:
                 step.patience, step.learned = turnaround.patience(step.size, self._bus.timeout), turnaround.learned
             return step.patience
-        learned = self.quarantine.failed <= ENOUGH and not self.tardy
+        learned = self.quarantine.failed <= ENOUGH and not self._needs_longer
         allowed = min(self._bus.timeout, max(most, self._turnaround.slowest))
         return self._turnaround.patience(step.size, allowed, learned)
 
@@ -181,11 +183,16 @@ class Unit:
             setattr(self.state, outcome.value, getattr(self.state, outcome.value) + 1)
             self.state.last_error = f"exception {code}" if code else outcome.value
 
-    def came_late(self, seconds: float) -> None:
-        """An answer came that nobody waited for any more, so long after its request."""
+    def came_late(self, seconds: float, learn: bool = True) -> None:
+        """An answer came that nobody waited for any more, so long after its request.
+
+        `learn`: it is waited for longer from now on; not where the line has gone on meanwhile, for the others' sake.
+        """
         self.state.late += 1
         self.tardy = True
-        self._turnaround.came_late(seconds)
+        if learn:
+            self._needs_longer = True
+            self._turnaround.came_late(seconds)
 
     def give_up(self, step: Step, left: Iterable[Step], now: float) -> None:
         """End the poll at `step`: those `left` to ask share its reason, and next time it comes last.
@@ -316,6 +323,7 @@ class Unit:
         if self.failure:
             log.warning("device back device=%s bus=%s unit=%s", self.device.id, self._bus.id, self.device.unit)
         self._failed, self.failure, self.tardy, self.state.cause = 0, None, False, ""
+        self._needs_longer = False
 
     def _fail(self, failure: Failure) -> None:
         if not self.failure:

@@ -44,6 +44,7 @@ def test_late_answer_after_another_unit_was_asked() -> None:
     guard.trace(True, b"asked")
     guard.heard = honest
     guard.trace(False, honest + slave.answer(Ask(0, 2, 3, 0, 2, 0.0)))
-    assert silence.over(guard) is asked
+    late = silence.over(guard)
+    assert (late and late.number, late and late.others_since) == (2, True)
     guard.trace(False, honest)
     assert silence.over(guard) is None
