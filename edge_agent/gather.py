@@ -323,7 +323,7 @@ def of_settings(app: App) -> Iterator[facts.Facts]:
     file, note = str(app.config.file), app.trial.note
     if note and not note.returned:
         yield facts.Settings(subject="config", since=note.began, what="trial", left_s=app.trial.left_s, who=note.by)
-    elif note and time.time() - note.deadline < FRESH_S:
+    elif note and note.returned != "asked" and time.time() - note.deadline < FRESH_S:  # on wish is no trouble
         yield facts.Settings(subject="config", since=note.deadline, what="returned", file=file, who=note.by)
     if refused := app.refused:
         told = {name: fact for name, fact in refused.facts.items() if name in facts.Settings.__struct_fields__}

@@ -165,6 +165,20 @@ def changed(box: Agent) -> Path:
     return new
 
 
+def test_change_that_was_taken_back_is_no_trouble(box: Agent) -> None:
+    """Whoever went back on purpose is not told that nobody confirmed; the trial itself was told."""
+    said(box, "config", "apply", str(changed(box)), "--name", "An")
+    control = box.folder / "state" / "control.sock"
+    assert _troubles(control, "config_on_trial") == ["config_on_trial"]
+    assert "is back" in said(box, "config", "back", "--name", "An")
+    assert _troubles(control, "config_") == []
+
+
+def _troubles(control: Path, of: str) -> list[str]:
+    now: Findings = ask(control, "/findings", Findings)
+    return [each.key for each in now.findings if each.key.startswith(of)]
+
+
 def test_change_is_shown_tried_and_confirmed(box: Agent) -> None:
     """Each step by a command; then the file is the new one, and the audit knows who did it."""
     before = box.file.read_text()
