@@ -200,13 +200,14 @@ def test_charset_that_is_not_utf8(agent: Agent, lines: list[Line]) -> None:
 
 
 def test_no_colour(agent: Agent, lines: list[Line]) -> None:
-    """NO_COLOR leaves shapes and words, and sends no colour at all."""
+    """NO_COLOR leaves shapes and words, and sends no colour at all; the mouse stays the terminal's own, for copying."""
     line = _open(lines, agent, {"TERM": "xterm-256color", "LANG": "C.UTF-8", "NO_COLOR": "1"})
     line.until("● tốt")
     line.type("q")
     assert line.left() == 0
     assert "\x1b[32m" not in line.seen
     assert "38;5;" not in line.seen
+    assert "\x1b[?1000h" not in line.seen
 
 
 def test_output_into_a_pipe(agent: Agent) -> None:

@@ -259,6 +259,8 @@ def test_sink_is_tried_again_when_asked(tmp_path: Path) -> None:
         before = agent.status().sinks[0].next_try_s or 0.0
         ask(control, "/uplink/centre/again", Maintenance, method="POST", token=held.token)
         assert wait_until(lambda: next_try() > before, 5), "an attempt was made, and the next is further away"
+        done: list[Done] = ask(control, "/audit", list[Done])
+        assert (done[0].by, done[0].action, done[0].about) == ("An", "uplink again", "centre")
         for language, words in (("en", "room: not known yet"), ("vi", "còn chỗ: chưa tính được")):
             found: Findings = ask(control, f"/findings?language={language}", Findings)
             assert any(words in each.works for each in found.findings), "each in one language only"

@@ -98,7 +98,7 @@ def test_refused_candidate_takes_the_place_of_the_one_before(tmp_path: Path) -> 
 
 
 def test_confirmed_change_is_in_the_file(tmp_path: Path) -> None:
-    """During the trial the file is the old one; afterwards, at one stroke, the new one, with the file's own mode."""
+    """In the trial, of 120 s, the file is the old one; then, at one stroke, the new one, with the file's own mode."""
     agent = Agent(tmp_path)
     agent.file.chmod(0o640)
 
@@ -106,6 +106,7 @@ def test_confirmed_change_is_in_the_file(tmp_path: Path) -> None:
         agent.trial.propose(NEW)
         await agent.trial.apply("An")
         assert (agent.config.name, agent.file.read_text()) == ("new", OLD)
+        assert 0 < agent.trial.left_s <= 120
         await agent.trial.confirm()
 
     asyncio.run(visit())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 from pathlib import Path
 
 import msgspec
@@ -17,7 +19,10 @@ from edge_agent.tui import start
 from edge_agent.tui.app import Terminal
 from edge_agent.tui.given import read
 from edge_agent.tui.page import Painter
+from edge_agent.tui.picture import Picture
 from edge_agent.tui.rows import STATE_MARKS, STATE_STYLES, Place, Row, Span
+from edge_agent.tui.shell import Moment
+from edge_agent.tui.terminal import decide
 from edge_agent.tui.views import modbus
 from edge_agent.tui.views.frame import Frame
 from edge_agent.tui.views.screens import header, of
@@ -258,6 +263,42 @@ def test_silent_agent_makes_everything_old(*, said: bool) -> None:
         assert "◌ 58,4" in shown
 
     walk("error", steps, size=(100, 24))
+
+
+def test_nothing_is_sent_more_often_than_once_a_second(tmp_path: Path) -> None:
+    """Also where asking takes no time: here nobody answers."""
+
+    class Counting(Terminal):
+        draws = 0
+
+        def draw(self, select: str = "") -> None:
+            self.draws += 1
+            super().draw(select)
+
+    async def watch() -> int:
+        """Pictures of two seconds: of the answer and of the ages, which may fall together or not."""
+        nobody = Picture(tmp_path / "control.sock", tmp_path / "agent.yaml")
+        painter, moment = Painter(marks=True, colour=True), Moment("Asia/Ho_Chi_Minh")
+        terminal = Counting(nobody, texts("vi"), painter, moment)
+        async with terminal.run_test() as pilot:
+            await pilot.pause()
+            before = terminal.draws
+            await pilot.pause(2.2)
+            return terminal.draws - before
+
+    assert 1 <= asyncio.run(watch()) <= 5
+
+
+@pytest.mark.parametrize(("thin", "colours"), [(False, "256"), (True, "standard")])
+def test_colours_and_marks_of_a_thin_terminal(thin: bool, colours: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """256 colours at most; `--thin` leaves sixteen, and letters of ASCII for the marks."""
+    monkeypatch.setenv("TEXTUAL_ANIMATIONS", "full")
+    monkeypatch.setenv("TEXTUAL_COLOR_SYSTEM", "auto")
+    monkeypatch.delenv("TEXTUAL_COLOR_SYSTEM")
+    start._prepare(thin=thin)
+    assert os.environ["TEXTUAL_COLOR_SYSTEM"] == colours
+    known = decide({"TERM": "xterm", "LANG": "C.UTF-8"}, "/dev/pts/1", 0, 80)
+    assert start._painter(known, thin=thin).marks is not thin
 
 
 def test_crash_is_told_by_the_exit_code(monkeypatch: pytest.MonkeyPatch) -> None:
