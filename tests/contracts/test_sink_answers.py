@@ -21,11 +21,13 @@ from drivers.marked import Secret
 from drivers.reading import Readings, Source, quantities
 from edge_agent.body import pack
 from edge_agent.config import Influx
+from edge_agent.demo_servers import VictoriaMetrics
 from edge_agent.journal import Settled
 from edge_agent.lines import Encoder
 from edge_agent.rows import Row
 from edge_agent.sinks import Life, SinkDown
 from edge_agent.sinks.influx import InfluxSink
+from tests.waiting import wait_until
 
 LEVEL = Source("water-1", (quantities()["water.level_m"],))
 Request = http.server.BaseHTTPRequestHandler
@@ -72,9 +74,9 @@ def server(answer: Answer, **settings: object) -> Iterator[Influx]:
         listening.server_close()
 
 
-def send(settings: Influx, readings: int = 1) -> Settled:
-    """A row of so many readings, with the values 0, 1, 2 …"""
-    text = "".join(Encoder("cl-02").encode(Readings(LEVEL, 1_786_674_000_000 + n, n, (n,))) for n in range(readings))
+def send(settings: Influx, readings: int = 1, at: int = 1_786_674_000_000) -> Settled:
+    """A row of so many readings from `at`, ms, on, with the values 0, 1, 2 …"""
+    text = "".join(Encoder("cl-02").encode(Readings(LEVEL, at + n, n, (n,))) for n in range(readings))
 
     async def main() -> Settled:
         sink = InfluxSink("centre", settings)
@@ -114,6 +116,45 @@ def test_server_without_counters_is_as_good_as_its_answers() -> None:
     """404 to the question is no reason to send nothing."""
     with server(give(404)) as settings:
         assert life(settings) is None
+
+
+def test_victoria_metrics_is_believed_after_a_minute_and_tells_what_it_threw_away(
+    victoria_metrics: VictoriaMetrics,
+) -> None:
+    """By itself, without `confirm_after`; a line of another century gets a 204, and only its counter says so."""
+    settings = Influx.model_validate({"url": victoria_metrics.url, "version": 2, "bucket": "city"})
+    before = life(settings)
+    send(settings, at=4_102_444_800_000)  # the year 2100
+    assert before is not None
+    assert (before.hold, abs(before.started - time.time()) < 120) == (60, True)
+
+    def has_told() -> bool:
+        after = life(settings)
+        assert after is not None
+        assert (after.hold, after.started) == (60, before.started)
+        return after.dropped["big_timestamp"] > before.dropped["big_timestamp"]
+
+    assert wait_until(has_told)
+
+
+def test_server_of_another_make_is_believed_as_late_as_it_is_told() -> None:
+    """With `confirm_after`, whatever it says of itself."""
+    with server(give(404), confirm_after="12s") as settings:
+        assert life(settings) == Life(12.0, 0.0, {})
+
+
+def test_server_is_asked_what_it_is_with_our_sign(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An InfluxDB 3 tells nobody else."""
+    monkeypatch.setenv("EDGE_SECRET_CENTRE", "t0ken")
+    signs: list[str | None] = []
+
+    def answer(request: Request, body: bytes) -> None:
+        signs.append(request.headers["Authorization"])
+        give(204, X_Influxdb_Version="3.0")(request, body)
+
+    with server(answer, version=3, database=None, bucket="city", token=Secret("centre")) as settings:
+        assert life(settings) is None
+    assert signs == ["Token t0ken"]
 
 
 # --- a wish to wait ---------------------------------------------------------------------------------------------------
