@@ -120,6 +120,8 @@ def _tui(arguments: argparse.Namespace) -> int:
     if arguments.port is not None and not arguments.serve:
         raise Wrong(texts(arguments.language)("tui.port_alone"))
     if arguments.serve:
+        if arguments.maintain is not None or arguments.plain or arguments.thin or arguments.speak:
+            raise Wrong(texts(arguments.language)("tui.serve_looks"))
         arguments.port = arguments.port or SERVE_PORT
         from edge_agent.tui import serve
 

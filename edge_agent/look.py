@@ -172,6 +172,8 @@ def _power(found: BoxNow, text: Text) -> str:
 def log(arguments: argparse.Namespace) -> int:
     """`edge log`: the agent's newest lines; with --follow for ever."""
     config, text = loaded(arguments)
+    if arguments.n < 1:
+        raise Wrong(text("log.few"))
     zone = ZoneInfo(config.timezone)
     lines = [line for line in asked(config, text, "/log", list[LogLine]) if _wanted(line, arguments)]
     lines = lines[-arguments.n :]

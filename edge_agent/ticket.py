@@ -128,7 +128,8 @@ def _tell(made: Issued, arguments: argparse.Namespace, text: Text) -> None:
         print(f"  {_spaced(made.code)}")
         print(text("ticket.revoke_by", id=made.id))
         return
-    print(text("ticket.device" if arguments.device else "ticket.link", room=made.room, role=role, until=made.expires))
+    kind = "terminal" if arguments.terminal else "device" if arguments.device else "link"
+    print(text(f"ticket.{kind}", room=made.room, role=role, until=made.expires))
     print(made.link)
     if sys.stdout.isatty() or arguments.qr:
         _draw(made.link)

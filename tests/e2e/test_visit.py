@@ -120,6 +120,9 @@ def test_log_folds_and_filters(box: Agent) -> None:
     assert "ready site" not in said(box, "log", "--level", "warning")
     lines = json.loads(said(box, "log", "--json", "-n", "2"))
     assert len(lines) == 2
+    for count in ("0", "-3"):
+        answer = edge("log", "-n", count, "-c", str(box.file))
+        assert (answer.returncode, answer.stderr) == (2, "Write -n as 1 or more.\n")
 
 
 def test_log_is_followed(box: Agent) -> None:

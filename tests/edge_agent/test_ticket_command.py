@@ -51,6 +51,21 @@ def test_port_of_a_terminal_that_is_not_served(file: str, capsys: pytest.Capture
     assert "--port goes with --serve only." in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("words", [("--maintain",), ("--plain",), ("--thin",), ("--language", "vi")])
+def test_served_terminal_is_for_looking(words: tuple[str, ...], file: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """What would count for nothing there is refused, and nothing is served."""
+    assert main(["tui", "--serve", *words, "-c", file]) == 2
+    assert "--serve lets others look only" in capsys.readouterr().err
+
+
+def test_ticket_for_the_terminal_is_no_invitation(file: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its words are of screens, not of a room."""
+    assert main(["ticket", "issue", "--terminal", "-c", file]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("Link to look at the technician's screens")
+    assert "room" not in said.splitlines()[0]
+
+
 def test_ticket_for_the_longest_name(file: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Sixty letters with marks go in, composed, and the ticket is taken."""
     name = "ẫ" * MAX_NAME
