@@ -20,6 +20,7 @@ from edge_agent.tui.runs import manner, report_file
 from edge_agent.tui.shell import Shell
 from edge_agent.tui.terminal import in_browser
 from edge_agent.tui.views import modbus
+from edge_agent.tui.views.frame import letters_of
 from edge_agent.tui.views.screens import SCREENS
 
 FASTEST = 0.1
@@ -140,7 +141,7 @@ class Terminal(Shell):
 
     def _run(self, screen: str, words: Sequence[str]) -> None:
         if not self._picture.runs[screen].running and not self._visits():
-            file, speaks = self._picture.file, manner(self._text.language, self.size.width)
+            file, speaks = self._picture.file, manner(self._text.language, letters_of(self.size.width))
             work = self._picture.runs[screen].go(words, file, self._moment.now, self._told, speaks)
             self.run_worker(self._finish(work), name=f"edge-{screen}", exit_on_error=False)
             self.call_later(self._page.to_top)

@@ -31,8 +31,8 @@ def report_file(wall: datetime) -> Path:
 
 
 def manner(language: str, columns: int) -> dict[str, str]:
-    """How a command speaks: of wrong arguments, which come before the file with its language; for so wide a page."""
-    return {"EDGE_LANGUAGE": language, "COLUMNS": str(columns - 1)}
+    """How a command speaks: of wrong arguments, which come before the file with its language; in lines so long."""
+    return {"EDGE_LANGUAGE": language, "COLUMNS": str(columns)}
 
 
 PLAINLY: Mapping[str, str] = {}

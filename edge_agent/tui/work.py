@@ -35,7 +35,7 @@ class Work:
         """A command of `edge`, its lines as they come."""
         run = self._picture.runs[screen]
         self._voice.say(f"edge {' '.join(words)}  {self._voice.text('tui.run.running')}")
-        now, speaks = asyncio.get_running_loop().time, manner(self._voice.text.language, self._voice.size()[0])
+        now, speaks = asyncio.get_running_loop().time, manner(self._voice.text.language, self._voice.size()[0] - 1)
         await run.go(words, self._picture.file, now, lambda: self._tell(run.lines[-1]), speaks)
         self._say("tui.run.done", ago=0.0)
 

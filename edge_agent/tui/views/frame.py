@@ -95,6 +95,11 @@ def unknown(known: Known[Any], picture: Picture, frame: Frame) -> list[Row]:
 PAINTED = {"●": "good", "▲": "attention", "✖": "bad"}
 
 
+def letters_of(columns: int) -> int:
+    """How long the lines of a command may be on a page so wide: as `told` shows them, longer ones would break twice."""
+    return columns - 2
+
+
 def told(run: Run, frame: Frame) -> list[Row]:
     """The lines of a command, those with a mark in its colour."""
     words = f"edge {' '.join(run.words)}"

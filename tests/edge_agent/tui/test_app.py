@@ -21,10 +21,11 @@ from edge_agent.tui.given import read
 from edge_agent.tui.page import Painter
 from edge_agent.tui.picture import Picture
 from edge_agent.tui.rows import STATE_MARKS, STATE_STYLES, Place, Row, Span
+from edge_agent.tui.runs import Run
 from edge_agent.tui.shell import Moment
 from edge_agent.tui.terminal import decide
 from edge_agent.tui.views import modbus
-from edge_agent.tui.views.frame import Frame
+from edge_agent.tui.views.frame import Frame, letters_of, told
 from edge_agent.tui.views.screens import header, of
 from tests.edge_agent.tui.pictures import Frozen, picture
 from tests.edge_agent.tui.walking import text_of, walk
@@ -299,6 +300,16 @@ def test_colours_and_marks_of_a_thin_terminal(thin: bool, colours: str, monkeypa
     assert os.environ["TEXTUAL_COLOR_SYSTEM"] == colours
     known = decide({"TERM": "xterm", "LANG": "C.UTF-8"}, "/dev/pts/1", 0, 80)
     assert start._painter(known, thin=thin).marks is not thin
+
+
+@pytest.mark.parametrize("columns", [40, 80, 200])
+def test_lines_of_a_command_are_broken_once(columns: int) -> None:
+    """The command fills its lines, and the page shows each as it came."""
+    frame = Frame(texts("vi"), columns, 0.0, Frozen().wall(), Place("network"))
+    run = Run()
+    run.words, run.at = ("net",), 0.0
+    run.lines.append(f"      {'x' * (letters_of(columns) - 8)} y")
+    assert told(run, frame)[-1].plain.strip().startswith("xx")
 
 
 def test_crash_is_told_by_the_exit_code(monkeypatch: pytest.MonkeyPatch) -> None:
