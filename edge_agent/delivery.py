@@ -105,7 +105,12 @@ class Pace:
 
     def smaller(self) -> None:
         """Half as much next time."""
-        self.bytes = max(LEAST_BYTES, self.bytes // 2)
+        self.bytes = min(self._most, max(LEAST_BYTES, self.bytes // 2))
+
+    def too_large(self) -> None:
+        """The server takes no such request: never again one so large, down to a single row."""
+        self._most = max(1, self.bytes // 2)
+        self.bytes = self._most
 
     def failed(self) -> None:
         """Nobody knows the line any more: begin small again."""
@@ -155,7 +160,7 @@ class Delivery:
             try:
                 await self._turn()
             except TooLarge as error:
-                self._pace.smaller()
+                self._pace.too_large()
                 log.warning("batch too large sink=%s next=%d error=%s", self._sink.id, self._pace.bytes, error)
             except SinkDown as down:
                 self._met = False

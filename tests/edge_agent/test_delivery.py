@@ -18,7 +18,7 @@ from edge_agent.delivery import LEAST_BYTES, Pace, SinkNow, forward
 from edge_agent.demo_servers import VictoriaMetrics
 from edge_agent.journal import Journal, Settled
 from edge_agent.rows import Group, Row
-from edge_agent.sinks import Life, Sink, SinkDown
+from edge_agent.sinks import Life, Sink, SinkDown, TooLarge
 from edge_agent.sinks.influx import InfluxSink
 from edge_agent.sinks.isolate import isolate
 from edge_agent.store import Store
@@ -164,6 +164,29 @@ def test_requests_grow_on_a_quick_line_and_shrink_on_a_slow_one() -> None:
     for _ in range(20):
         pace.failed()
     assert pace.bytes == LEAST_BYTES
+
+
+@pytest.mark.parametrize("most", [1, 300, 5000])
+def test_server_that_takes_little_at_once_gets_little_at_once(tmp_path: Path, most: int) -> None:
+    """Its limit is found by halving and kept to, however low; the last step is one row, which a sink takes apart."""
+    store, centre, refused = fill(tmp_path, 100), Centre(), list[int]()
+    taking = centre.send
+
+    async def send(rows: Sequence[Row]) -> Settled:
+        size = sum(len(row.body) for row in rows)
+        if size > most and len(rows) > 1:
+            refused.append(size)
+            raise TooLarge("Request Entity Too Large")
+        return await taking(rows)
+
+    centre.send = send  # type: ignore[method-assign]
+
+    async def script(journal: Journal, now: SinkNow) -> None:
+        await until(lambda: journal.waiting("centre") == 0)
+        assert sorted(centre.ids) == list(range(1, 101))
+        assert len(refused) <= 20, refused
+
+    deliver(store, centre, script)
 
 
 # --- what counts as delivered -----------------------------------------------------------------------------------------
