@@ -1,7 +1,8 @@
 """A changed configuration on trial: checked, applied, and confirmed within two minutes, or the old one comes back.
 
 During the trial the configuration file is untouched: the candidate runs from the state folder. So the way back cannot
-fail: a power cut, a crash or a restart begins with the old file. Only the confirmation replaces it, at one stroke.
+fail: a power cut, a crash or a restart begins with the old file, and else the old configuration is still in memory.
+Only the confirmation replaces the file, at one stroke.
 Always on disk before anything is applied: the candidate, the text that ran before it, and the deadline.
 """
 
@@ -29,6 +30,8 @@ log = logging.getLogger("edge.config")
 
 CONFIRM_S = 120.0
 """Seconds within which a change must be confirmed."""
+AGAIN_S = 5.0
+"""Seconds until the next try where the journal could not take over the old sinks: the card may be busy."""
 REFUSED_S = 900.0
 """Seconds for which a candidate that cannot be tried is told of."""
 NONE = Candidate(True, [], "", [], True)
@@ -63,13 +66,15 @@ class Trial:
         self._folder = state / "config"
         self._running, self._adopt = running, adopt
         self._note = self._read_note()
+        self._old = running()
+        """What ran before the trial."""
         self._refused = NONE
         """The newest candidate, where it cannot be tried; it is not kept on disk, for it may hold a password."""
         self._refused_at = 0.0
         self._timer: asyncio.Task[None] | None = None
         if self._note and not self._note.returned:
             log.warning("configuration went back why=restart by=%s", self._note.by)
-            self._keep(msgspec.structs.replace(self._note, returned="restart"))
+            self._went_back(msgspec.structs.replace(self._note, returned="restart"))
 
     # --- questions ---
 
@@ -152,11 +157,11 @@ class Trial:
             raise Refused("on_trial", who=self._note.by if self._note else "")
         config = self._usable()
         self._remember()
-        now = time.time()
+        now, self._old = time.time(), self._running()
         self._keep(Note(by, now, now + seconds))
         log.warning("configuration on trial by=%s seconds=%.0f", by, seconds)
         if not await self._adopt(config):
-            await self._return("asked")
+            self._end("asked")
             raise Refused("not_adopted")
         self._timer = asyncio.create_task(self._expire(seconds), name="config-trial")
 
@@ -180,13 +185,15 @@ class Trial:
         if not self._on():
             raise Refused("no_trial")
         self._end_timer()
-        await self._return("asked")
+        if not await self._return("asked"):
+            self._timer = asyncio.create_task(self._expire(AGAIN_S, "asked"), name="config-trial")
+            raise Refused("not_back")
 
     def overtaken(self) -> None:
         """The file is read again, so it is what runs: a trial is over."""
         if self._on() and self._note:
             self._end_timer()
-            self._keep(msgspec.structs.replace(self._note, returned="asked", deadline=time.time()))
+            self._end("asked")
 
     # --- how ---
 
@@ -233,17 +240,35 @@ class Trial:
             raise Refused("file_changed", file=str(running.file))
         _write(self._before, _text(running.file) or "")
 
-    async def _expire(self, seconds: float) -> None:
+    async def _expire(self, seconds: float, why: str = "time") -> None:
         await asyncio.sleep(seconds)
         self._timer = None
-        await self._return("time")
+        while not await self._return(why):
+            await asyncio.sleep(AGAIN_S)
 
-    async def _return(self, why: str) -> None:
-        by = self._note.by if self._note else ""
-        log.warning("configuration went back why=%s by=%s", why, by)
-        await self._adopt(self._load(self._before))
-        if self._note:
-            self._keep(msgspec.structs.replace(self._note, returned=why, deadline=time.time()))
+    async def _return(self, why: str) -> bool:
+        """Run the old one again, from memory; False: it could not be taken over now, and the candidate runs on."""
+        if not self._on():
+            return True
+        if not await self._adopt(self._old):
+            log.warning("configuration cannot go back yet why=%s", why)
+            return False
+        self._end(why)
+        return True
+
+    def _end(self, why: str) -> None:
+        """It went back, unless that is known already."""
+        if self._on() and self._note:
+            log.warning("configuration went back why=%s by=%s", why, self._note.by)
+            self._went_back(msgspec.structs.replace(self._note, returned=why, deadline=time.time()))
+
+    def _went_back(self, note: Note) -> None:
+        """On a card that takes nothing it is known until the next start, which then says the same once more."""
+        self._note = note
+        try:
+            self._keep(note)
+        except OSError as error:
+            log.warning("trial not noted error=%s", error.strerror)
 
     def _end_timer(self) -> None:
         if self._timer:
@@ -251,8 +276,9 @@ class Trial:
         self._timer = None
 
     def _keep(self, note: Note) -> None:
-        self._note = note
+        """First on disk: a trial that cannot be noted does not begin. Raises OSError."""
         _write(self._folder / "trial.json", msgspec.json.encode(note).decode())
+        self._note = note
 
     def _read_note(self) -> Note | None:
         try:

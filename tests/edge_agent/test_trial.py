@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from edge_agent import config as configuration
+from edge_agent import trial
 from edge_agent.config import Config
 from edge_agent.redact import Redactor
 from edge_agent.trial import Refused, Trial, diff
@@ -160,6 +161,63 @@ def test_power_cut_during_a_trial_goes_back(tmp_path: Path) -> None:
     again = Agent(tmp_path)
     now = again.trial.now()
     assert (again.config.name, now.trial_by, now.returned, now.returned_by) == ("old", None, "restart", "An")
+
+
+@pytest.mark.parametrize("how", ["time", "asked"])
+def test_change_goes_back_from_a_card_that_takes_nothing(
+    how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither what was kept of it can be read, nor the journal take over the old sinks at first: tried until it can."""
+    monkeypatch.setattr(trial, "AGAIN_S", 0.01)
+    agent = Agent(tmp_path)
+
+    async def visit() -> None:
+        agent.trial.propose(NEW)
+        await agent.trial.apply("An", seconds=0.05 if how == "time" else 60)
+        (agent.config.state / "config/before.yaml").unlink()
+        unwritable(agent)
+        agent.takes = False
+        if how == "asked":
+            with pytest.raises(Refused, match="not_back"):
+                await agent.trial.back()
+        await asyncio.sleep(0.1)
+        assert (agent.config.name, agent.trial.now().trial_by) == ("new", "An")
+        agent.takes = True
+        async with asyncio.timeout(5):
+            while agent.trial.now().returned != how:
+                await asyncio.sleep(0.01)
+
+    asyncio.run(visit())
+    assert agent.config.name == "old"
+
+
+def test_trial_that_cannot_be_noted_does_not_begin(tmp_path: Path) -> None:
+    """After a power cut nobody would know of it; the old one runs on, and nothing counts down."""
+    agent = Agent(tmp_path)
+    agent.trial.propose(NEW)
+    unwritable(agent)
+    with pytest.raises(OSError, match="trial"):
+        asyncio.run(agent.trial.apply("An"))
+    assert (agent.config.name, agent.trial.note, agent.trial.left_s) == ("old", None, 0.0)
+
+
+def test_start_after_a_power_cut_in_a_trial_on_a_card_that_takes_nothing(tmp_path: Path) -> None:
+    """The box starts, with the old file, and says that it went back."""
+    agent = Agent(tmp_path)
+
+    async def visit() -> None:
+        agent.trial.propose(NEW)
+        await agent.trial.apply("An")
+
+    asyncio.run(visit())
+    unwritable(agent)
+    now = Agent(tmp_path).trial.now()
+    assert (now.trial_by, now.returned) == (None, "restart")
+
+
+def unwritable(agent: Agent) -> None:
+    """From now on nothing can be noted of a trial, for root neither."""
+    (agent.config.state / "config/.trial.json.new").mkdir()
 
 
 def test_one_trial_at_a_time(tmp_path: Path) -> None:
