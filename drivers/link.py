@@ -45,7 +45,8 @@ class LinkReport:
             rise = [count - before for count, before in zip(counts, self._before[i], strict=True)]
             self._before[i] = counts
             latency = round(1000 * state.median, 2) if state.median is not None and rise[0] else None
-            faults = NO_FAULTS if latency is not None else {len(COUNTERS): Reason.not_connected}
+            why = Reason.timeout if any(rise) else Reason.not_connected  # asked in vain, or not at all
+            faults = NO_FAULTS if latency is not None else {len(COUNTERS): why}
             found.append(Readings(source, stamp, mono, (*rise, latency), faults))
         return tuple(found)
 

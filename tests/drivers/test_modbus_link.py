@@ -10,6 +10,7 @@ import pytest
 
 from drivers import link
 from drivers.driver import Batch
+from drivers.modbus import ModbusBus
 from drivers.planner import Line
 from drivers.reading import Reason
 from drivers.turnaround import FEW, KEPT, LEAST, LOOK, Turnaround
@@ -18,6 +19,7 @@ from tests.drivers import liar
 from tests.drivers.liar import Slave
 from tests.drivers.polling import (
     FAR_APART,
+    WEATHER,
     bus,
     device,
     expected,
@@ -53,6 +55,17 @@ def test_link_readings(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
             assert 0 < float(told["latency_ms"] or 0) < 1000
 
     run(main())
+
+
+def test_latency_of_a_device_that_does_not_answer() -> None:
+    """There is none: because of its silence where it was asked, for want of a connection where it was not."""
+    told = bus(1, device())
+    (unit,) = ModbusBus(told, {"test": WEATHER}).units()
+    report = link.LinkReport("line", (unit,), 0.0)
+    unit.state.timeout += 1
+    for minute, why in ((1, Reason.timeout), (2, Reason.not_connected)):
+        _, of_device = report.readings(60.0 * minute, 1.0)
+        assert (of_device.values[-1], of_device.faults) == (None, {len(of_device.values) - 1: why})
 
 
 def test_polls_left_out_at_the_end(run: Run) -> None:
