@@ -5,106 +5,23 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
-from drivers.reading import Readings, Source, quantities
 from edge_agent import delivery
 from edge_agent.body import SMALL, glued, pack, unpack
 from edge_agent.config import Influx
-from edge_agent.delivery import LEAST_BYTES, Pace, SinkNow, forward
+from edge_agent.delivery import LEAST_BYTES, Pace, SinkNow
 from edge_agent.demo_servers import VictoriaMetrics
 from edge_agent.journal import Journal, Settled
-from edge_agent.rows import Group, Row
-from edge_agent.sinks import Life, Sink, SinkDown, TooLarge
+from edge_agent.rows import Row
+from edge_agent.sinks import Life, SinkDown, TooLarge
 from edge_agent.sinks.influx import InfluxSink
 from edge_agent.sinks.isolate import isolate
-from edge_agent.store import Store
+from tests.edge_agent.centre_box import ROOM, Centre, deliver, fill, reading
 from tests.waiting import until
-
-Q = quantities()
-LEVEL = Source("water-1", (Q["water.level_m"],))
-ROOM = 64 << 20
-
-
-class Centre:
-    """A sink of this test: takes everything, unless it is told to be down; remembers what it got."""
-
-    id = "centre"
-    only: tuple[str, ...] = ()
-    where = "here"
-    most_bytes = 2 << 20
-
-    def __init__(self) -> None:
-        """Up, and durable at once."""
-        self.got: list[tuple[float, Row]] = []
-        self.down: SinkDown | None = None
-        self.alive: Life | None = None
-
-    async def send(self, rows: Sequence[Row]) -> Settled:
-        """See Sink."""
-        if self.down:
-            raise self.down
-        self.got += [(time.monotonic(), row) for row in rows]
-        return Settled(sum(row.readings for row in rows))
-
-    async def life(self) -> Life | None:
-        """See Sink."""
-        return self.alive
-
-    async def close(self) -> None:
-        """See Sink."""
-
-    @property
-    def ids(self) -> list[int]:
-        """Sequence numbers of the rows, in order of arrival."""
-        return [row.id for _, row in self.got]
-
-
-def fill(folder: Path, rows: int, *, old: bool = True) -> Store:
-    """A journal with `rows` readings, each committed alone; `old`: an hour ago."""
-    store = Store(folder / "journal.db", "cl-02", "boot", ROOM)
-    now = time.time_ns() // 1_000_000
-    for n in range(rows):
-        group = Group()
-        group.add(Readings(LEVEL, now - rows + n, n, (float(n),)))
-        store.commit(group)
-    if old:
-        with store._db as db:
-            db.execute("UPDATE blobs SET committed_ms = committed_ms - 3600000")
-    return store
-
-
-def deliver(
-    store: Store,
-    sink: Sink,
-    script: Callable[[Journal, SinkNow], Awaitable[None]],
-    rate: int | None = None,
-) -> None:
-    """Run `script` while the journal is brought to `sink`."""
-
-    async def main() -> None:
-        journal = Journal(store, {"centre": ()}, 0.01, 30)
-        now = SinkNow("centre", "here")
-        tasks = [asyncio.create_task(journal.run())]
-        tasks.append(asyncio.create_task(forward(sink, journal, now, rate), name="forward"))
-        try:
-            await script(journal, now)
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-            await journal.close()
-
-    asyncio.run(main())
-
-
-def reading(n: int) -> Readings:
-    """One that comes now."""
-    return Readings(LEVEL, time.time_ns() // 1_000_000, n, (float(n),))
-
 
 # --- live first -------------------------------------------------------------------------------------------------------
 
