@@ -204,7 +204,9 @@ def test_no_colour(agent: Agent, lines: list[Line]) -> None:
     line = _open(lines, agent, {"TERM": "xterm-256color", "LANG": "C.UTF-8", "NO_COLOR": "1"})
     line.until("● tốt")
     line.type("q")
+    line.until("Hộp vẫn đo tiếp.")
     assert line.left() == 0
+    assert agent.process.poll() is None
     assert "\x1b[32m" not in line.seen
     assert "38;5;" not in line.seen
     assert "\x1b[?1000h" not in line.seen

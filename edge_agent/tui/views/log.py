@@ -21,7 +21,7 @@ def rows(picture: Picture, frame: Frame) -> list[Row]:
     if lines is None:
         return found + unknown(picture.log, picture, frame)
     shown = [line for line in reversed(lines) if _wanted(line, frame)]
-    found.append(row(Span(f" {frame.text(f'tui.log.{frame.level}', count=len(shown))}", "dim")))
+    found += paragraph(frame.text(f"tui.log.{frame.level}", count=len(shown)), frame.columns - 1, 1, "dim")
     for line in shown:
         found += _told(line, frame)
     return found

@@ -115,7 +115,7 @@ def _item(picture: Picture, finding: Finding) -> str:
 def _first_steps(picture: Picture, frame: Frame) -> list[Row]:
     """A new box: three steps."""
     text = frame.text
-    found = [row(Span(f" {text('tui.empty')}", "strong"))]
+    found = paragraph(text("tui.empty"), frame.columns - 1, 1, "strong")
     for number in (1, 2, 3):
         found += paragraph(text(f"tui.empty.{number}", file=str(picture.file)), frame.columns - 1, 1)
     return found

@@ -14,9 +14,11 @@ import msgspec
 import pytest
 
 from edge_agent.show import width
-from edge_agent.text import texts
+from edge_agent.text import Text, texts
 from edge_agent.tui.page import Painter
 from edge_agent.tui.picture import Away
+from edge_agent.tui.rows import Place
+from edge_agent.tui.views import log
 from edge_agent.tui.views.frame import Frame
 from edge_agent.tui.views.screens import SCREENS, header
 from tests.edge_agent.tui.pictures import CHANGING, NOW, STATES, Frozen, picture
@@ -99,6 +101,25 @@ def _compare(shown: str, state: str, language: str, size: tuple[int, int]) -> No
         FOLDER.mkdir(exist_ok=True)
         file.write_text(shown, encoding="utf-8")
     assert shown == file.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("columns", [40, 80])
+@pytest.mark.parametrize("language", ["vi", "en"])
+def test_sentences_a_third_longer_fit(language: str, columns: int) -> None:
+    """On every screen, whatever its state and the level of the log: a translation may grow without being cut."""
+    longer = Text(language, {key: grown(words) for key, words in texts(language).sentences.items()})
+    for state in (*STATES, *CHANGING, "fault", "scan"):
+        known = picture(state, language)
+        for screen in SCREENS:
+            for level in log.CHOICES if screen.name == "log" else ("all",):
+                frame = Frame(longer, columns, NOW, Frozen().wall(), Place(screen.name), level=level)
+                assert [row.plain for row in screen.rows(known, frame) if width(row.plain) > columns] == []
+
+
+def grown(words: str) -> str:
+    """A third longer: by more words where there are several, else by letters."""
+    more = len(words) // 3
+    return f"{words}{'x' * more}" if " " not in words else f"{words} {('xxxxx ' * more)[:more]}".rstrip()
 
 
 @pytest.mark.parametrize("language", ["vi", "en"])
