@@ -22,9 +22,9 @@ S = TypeVar("S", bound=Server)
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The long runs keep apart what must not share a machine (`make faults`, `--dist loadgroup`): one at a time.
+    """The long runs take turns on the machine (`make faults`, `--dist loadgroup`), and so do all that have a browser.
 
-    Beside them run those that are told to, by a group of their own: they mostly wait.
+    Beside them run those that mostly wait, in groups of their own: lines, and what has to be watched for ten minutes.
     """
     for item in items:
         if item.get_closest_marker("faults") and not item.get_closest_marker("xdist_group"):

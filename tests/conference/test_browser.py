@@ -15,7 +15,7 @@ from tests.conference.relay import Relay
 from tests.conference.test_status import status_when
 from tests.conference.watch import Promise, watched
 
-pytestmark = [needs_chromium, pytest.mark.xdist_group("chromium")]  # one browser at a time
+pytestmark = [needs_chromium, pytest.mark.xdist_group("machine")]  # one browser at a time
 
 
 def test_four_tabs_see_and_hear_each_other(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from conference.tickets import DEVICE_LIFE
 from tests.conference.browser import Tab, chromium, join, needs_chromium, open_tab
 from tests.conference.live import Live, live
 
-pytestmark = [needs_chromium, pytest.mark.xdist_group("chromium")]  # one browser at a time
+pytestmark = [needs_chromium, pytest.mark.xdist_group("machine")]  # one browser at a time
 
 
 async def accept(dialog: Dialog) -> None:

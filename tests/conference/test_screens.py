@@ -17,7 +17,7 @@ from conference.settings import Meeting
 from tests.conference.browser import Tab, chromium, join, needs_chromium, open_tab
 from tests.conference.live import Live, live
 
-pytestmark = [needs_chromium, pytest.mark.xdist_group("chromium")]  # one browser at a time
+pytestmark = [needs_chromium, pytest.mark.xdist_group("machine")]  # one browser at a time
 
 AXE = resources.files("axe_playwright_python").joinpath("axe.min.js").read_text()
 SIZES = {"phone": (320, 640), "laptop": (1280, 720), "wall": (3840, 2160)}

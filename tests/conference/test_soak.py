@@ -34,6 +34,7 @@ def descriptors() -> int:
     return len(os.listdir("/proc/self/fd"))
 
 
+@pytest.mark.xdist_group("minutes")
 @pytest.mark.timeout(SECONDS + 300)
 def test_joins_and_leaves_leave_nothing_behind(tmp_path: Path) -> None:
     """Members come, send, go with and without a goodbye; in the end memory, descriptors and members are as before."""

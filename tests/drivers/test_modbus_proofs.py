@@ -26,8 +26,6 @@ from tests.drivers.liar import Ask, Chunks, Slave
 from tests.drivers.polling import FAR_APART, bus, device, polled, right, take, values, was_read
 from tests.drivers.test_modbus_liars import RTU_LIES, TCP_LIES, rtu_lies
 
-pytestmark = pytest.mark.xdist_group("line")  # lines wait more than they work
-
 BAUD, TURNAROUND = 115_200, 0.005
 UNITS = 20
 
@@ -68,6 +66,7 @@ async def _kept(dead: int, known: bool, every: float, timeout: float, seconds: f
 
 
 @pytest.mark.faults
+@pytest.mark.xdist_group("minutes")
 @pytest.mark.timeout(900)
 def test_silent_units_on_a_line_for_ten_minutes() -> None:
     """1 and 5 of 20 units silent, known or never seen before, at 1 s on 115,200 baud: the others keep 95 %."""
@@ -94,6 +93,7 @@ async def _both() -> tuple[Kept, Kept]:
 
 
 @pytest.mark.faults
+@pytest.mark.xdist_group("lines")
 @pytest.mark.timeout(400)
 def test_polls_beside_a_scan_of_the_whole_line() -> None:
     """Units 1 to 247 are scanned beside the polling of five, at 9,600 and 115,200 baud: no poll is lost to it."""
@@ -159,6 +159,7 @@ def _at_random(lies: dict[str, tuple[liar.Lie, str]], share: float, seed: int) -
 
 
 @pytest.mark.faults
+@pytest.mark.xdist_group("lines")
 @pytest.mark.timeout(1500)
 @pytest.mark.parametrize("rtu", [False, True], ids=["tcp", "rtu"])
 def test_ten_thousand_reads_of_a_liar(rtu: bool) -> None:
@@ -219,6 +220,7 @@ def test_a_late_answer_where_a_short_time_out_was_learned(monkeypatch: pytest.Mo
 
 
 @pytest.mark.faults
+@pytest.mark.xdist_group("lines")
 @pytest.mark.timeout(900)
 def test_late_answers_at_the_default_time_out() -> None:
     """Answers of 30 ms, one in fifteen late by half to three times the time-out of 1 s, five minutes: none is wrong."""
@@ -280,6 +282,7 @@ def test_an_honest_unit_beside_a_liar(run: Run, rtu: bool) -> None:
 
 
 @pytest.mark.faults
+@pytest.mark.xdist_group("lines")
 def test_the_pace_of_an_honest_unit_beside_a_liar() -> None:
     """TCP: in every mode of the liar the other unit's polls are never further apart than two periods."""
 
@@ -325,6 +328,7 @@ async def _gap_beside(lie: liar.Lie, every: float, quarantined: bool, seconds: f
 
 
 @pytest.mark.faults
+@pytest.mark.xdist_group("lines")
 @pytest.mark.timeout(200)
 @pytest.mark.parametrize(("every", "quarantined"), [(5.0, False), (0.5, True)], ids=["period 5 s", "in quarantine"])
 def test_the_pace_beside_a_liar_on_a_serial_line(every: float, quarantined: bool) -> None:
