@@ -16,6 +16,9 @@ from edge_agent.demo_servers import InfluxDB
 
 Row = Mapping[str, Value | None]
 
+LINK = "link"
+"""Measurement in which the box tells each minute how a device answers: under its name, and none of it is from it."""
+
 
 class DeviceAccount(msgspec.Struct, frozen=True):
     """One device."""
@@ -35,7 +38,7 @@ class Account(msgspec.Struct, frozen=True):
     unheard: int
     """Messages published before the agent listened: they went nowhere."""
     besides: int
-    """Values of devices that were not simulated: the box's own health."""
+    """Values that no simulated device gave: the box's own health, and how its lines do."""
 
     @property
     def exact(self) -> bool:
@@ -65,8 +68,9 @@ def read_back(database: InfluxDB, name: str) -> dict[str, list[Row]]:
 
 def account(ledgers: Iterable[Ledger], rows: Mapping[str, Sequence[Row]]) -> Account:
     """Compare device by device."""
-    delivered = [value for measurement, some in rows.items() for value in influx_rows(measurement, some)]
-    bad = _bad(rows)
+    given = {measurement: some for measurement, some in rows.items() if measurement != LINK}
+    delivered = [value for measurement, some in given.items() for value in influx_rows(measurement, some)]
+    bad = _bad(given)
     devices: list[DeviceAccount] = []
     messages: list[Message] = []
     for ledger in ledgers:
@@ -75,12 +79,13 @@ def account(ledgers: Iterable[Ledger], rows: Mapping[str, Sequence[Row]]) -> Acc
             mine = [value for value in delivered if value.device == device]
             devices.append(DeviceAccount(device, compare(_only(ledger, device), mine), bad[device]))
     known = {one.device for one in devices}
+    own = sum(1 for _ in influx_rows(LINK, rows.get(LINK, ())))
     heard = [message for message in messages if message.heard]
     return Account(
         devices=sorted(devices, key=lambda one: one.device),
         malformed=sum(message.fault == "malformed" for message in heard),
         unheard=len(messages) - len(heard),
-        besides=sum(value.device not in known for value in delivered),
+        besides=sum(value.device not in known for value in delivered) + own,
     )
 
 

@@ -165,6 +165,14 @@ def test_account_that_is_exact() -> None:
     assert re.search(r"met-1 +weather station +6 +5 +1 +1\n", report)
 
 
+def test_account_of_more_than_a_minute() -> None:
+    """Each minute the box tells how a device answers, under the device's name: it stands apart, as the box's own."""
+    link: Row = {"time": 60_000, "site": "cl-02", "sensor": "met-1", "ok": 58, "late": 0, "q": 2}
+    rows = {"weather": [row(1, 27.9), row(2, None), row(3, 99.0)], "link": [link], "box": [BOX]}
+    found = account([GIVEN], rows)
+    assert (found.exact, found.bad, found.besides) == (True, 0, 3)
+
+
 def test_account_with_a_loss_and_a_change_names_them() -> None:
     """A lost and a changed value are named with device, number and value; the equation does not hold."""
     found = account([GIVEN], {"weather": [row(1, 27.8), row(2, None)]})
