@@ -1,7 +1,8 @@
 """The ledger for the centre: each hour's account of each device, as readings of the box in the measurement `ledger`.
 
 They go the way of all readings, so the centre can compare what it has with what there should be. An hour is told when
-it is over, and again when a count has changed since: its point then stands a millisecond later, so the last one counts.
+it is over, and again when a count has changed since: its point then stands a millisecond later for each hour that has
+passed, also when the agent was restarted meanwhile, so the last one counts.
 """
 
 from __future__ import annotations
@@ -67,7 +68,7 @@ class LedgerReport:
         over = {key: row for key, row in table.items() if key[0] < this_hour}
         for (hour, device), row in over.items():
             if self._told.get((hour, device)) != row:
-                yield from told(device, hour, row)
+                yield from told(device, hour, row, this_hour - 1 - hour)
         self._told = over
 
 
@@ -76,13 +77,14 @@ def _until_due(now: float) -> float:
     return hour - (now - AFTER) % hour
 
 
-def told(device: str, hour: int, row: Row) -> Iterator[Readings]:
-    """One device's hour as readings, stamped with its beginning: the counts, and for each sink what it got."""
-    yield _readings(_source(COUNTS, device), hour, tuple(_count(row, name) for name in COUNTS))
+def told(device: str, hour: int, row: Row, later: int) -> Iterator[Readings]:
+    """One device's hour as readings, stamped with its beginning and `later` ms: the counts, and what each sink got."""
+    stamp = hour * HOUR_MS + later
+    yield _readings(_source(COUNTS, device), stamp, tuple(_count(row, name) for name in COUNTS))
     sinks = sorted({name.partition(":")[2] for name in row if name.startswith(("delivered:", "excluded:"))})
     for sink in sinks:
         values = tuple(row.get(f"{name}:{sink}", 0) for name in AT_SINK)
-        yield _readings(_source(AT_SINK, device, sink), hour, values)
+        yield _readings(_source(AT_SINK, device, sink), stamp, values)
 
 
 def _count(row: Row, name: str) -> int:
@@ -90,9 +92,9 @@ def _count(row: Row, name: str) -> int:
     return row.get(name, 0) + sum(n for key, n in row.items() if name == "rejected" and key.startswith("rejected:"))
 
 
-def _readings(source: Source, hour: int, values: tuple[Value, ...]) -> Readings:
+def _readings(source: Source, stamp: int, values: tuple[Value, ...]) -> Readings:
     mono = time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000_000
-    return Readings(source, hour * HOUR_MS, mono, values, stamped=True)
+    return Readings(source, stamp, mono, values, stamped=True)
 
 
 @lru_cache(maxsize=10_000)

@@ -50,6 +50,26 @@ def test_hour_that_is_over_is_told_and_again_when_a_count_changed(tmp_path: Path
     asyncio.run(main())
 
 
+def test_hour_told_again_after_a_restart_stands_behind_what_was_told_before(tmp_path: Path) -> None:
+    """The last point of an hour is the newest account of it, whoever told the earlier ones. This hour is not over."""
+
+    async def main() -> None:
+        journal = Journal(Store(tmp_path / "journal.db", "cl-02", "boot", 64 << 20), {}, 0.01, 30)
+        stamps: list[int] = []
+        for this_hour, got in ((101, 1), (102, 2), (103, 3)):
+            account = {"stored": 3, "excluded:city": got}
+            table = {(100, "met-1"): account, (this_hour, "met-1"): account}
+            told = list(LedgerReport(journal)._news(table, this_hour))
+            assert [dict(some.source.tags).get("sink") for some in told] == [None, "city"]
+            assert told[1].values == (0, got)
+            stamps += {some.time for some in told}
+        assert stamps == sorted(set(stamps))
+        assert (stamps[0], stamps[-1] < 100 * HOUR + 1000) == (100 * HOUR, True)
+        await journal.close()
+
+    asyncio.run(main())
+
+
 def _line(some: Readings) -> tuple[int, tuple[tuple[str, str], ...], dict[str, object]]:
     names = [quantity.field for quantity in some.source.quantities]
     return some.time, some.source.tags, dict(zip(names, some.values, strict=True))
