@@ -56,7 +56,8 @@ bench: venv servers  ## speed and size, as a table of ratios
 	$(BIN)/python -m bench
 
 faults: venv servers browser breakers peers  ## long fault and soak runs, scaled to 30 minutes; FAULT_SCALE=1 for the full figures
-	$(BIN)/pytest -n 3 --dist loadgroup -m faults --timeout 1800 -rsP
+	$(BIN)/pytest -m "faults and alone" --timeout 1800 -rsP; alone=$$?; \
+	$(BIN)/pytest -n 3 --dist loadgroup -m "faults and not alone" --timeout 1800 -rsP && exit $$alone
 
 screens: venv browser  ## docs/screens anew: pictures of every screen of the page, for people to look at
 	$(BIN)/python -m tests.conference.screens

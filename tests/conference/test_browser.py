@@ -23,6 +23,7 @@ def test_four_tabs_see_and_hear_each_other(tmp_path: Path) -> None:
     four_tabs(tmp_path, Promise(seconds=6, decoded=0.6, freezes=30, voices=2, frozen=0.5), windows=4)
 
 
+@pytest.mark.alone
 @pytest.mark.faults
 def test_four_tabs_without_a_freeze(tmp_path: Path) -> None:
     """In one minute 95 % of the frames sent are decoded, a tab freezes once at most, and hears all three others."""
@@ -108,6 +109,7 @@ def test_stage_switches_without_a_broken_picture(tmp_path: Path) -> None:
     stage_switches(tmp_path, LOADED)
 
 
+@pytest.mark.alone
 @pytest.mark.faults
 def test_stage_switches_without_a_freeze(tmp_path: Path) -> None:
     """No freeze and no gap of half a second: on a machine that has the time for it."""
@@ -119,6 +121,7 @@ def test_h264_and_vp8_take_turns_on_the_stage(tmp_path: Path) -> None:
     stage_switches(tmp_path, LOADED, mixed=True)
 
 
+@pytest.mark.alone
 @pytest.mark.faults
 def test_h264_and_vp8_take_turns_without_a_freeze(tmp_path: Path) -> None:
     """The same without a gap of half a second."""
@@ -195,6 +198,7 @@ REPAIRED_LOADED = Promise(seconds=7, decoded=0.8, freezes=10, voices=1, frozen=0
 REPAIRED = Promise(seconds=60, decoded=0.95, freezes=60, voices=1, frozen=0.01)
 
 
+@pytest.mark.alone
 @pytest.mark.faults
 def test_lossy_and_cut_line_heals_within_ten_seconds(tmp_path: Path) -> None:
     """With the time for it: at 5 % loss less than 1 % of a minute is frozen; after the cut back within 10 s."""
@@ -202,6 +206,7 @@ def test_lossy_and_cut_line_heals_within_ten_seconds(tmp_path: Path) -> None:
 
 
 @needs_nft
+@pytest.mark.alone
 @pytest.mark.faults
 def test_line_that_the_kernel_breaks_heals_within_ten_seconds(tmp_path: Path) -> None:
     """The same with nft in place of a relay."""
