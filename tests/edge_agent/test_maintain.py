@@ -60,6 +60,7 @@ def test_silent_holder_loses_the_lock(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_command_that_is_killed_while_it_holds_the_lock(number: signal.Signals) -> None:
     """It ends in order, so the lock is given back at once; afterwards the signal is what it was."""
     let_go = []
+    before = signal.signal(number, signal.SIG_DFL)  # under nohup it is ignored
 
     def hold() -> None:
         try:
@@ -68,10 +69,13 @@ def test_command_that_is_killed_while_it_holds_the_lock(number: signal.Signals) 
         finally:
             let_go.append(number)
 
-    with pytest.raises(SystemExit) as ended:
-        hold()
-    assert (let_go, ended.value.code) == ([number], 128 + number)
-    assert signal.getsignal(number) is signal.SIG_DFL
+    try:
+        with pytest.raises(SystemExit) as ended:
+            hold()
+        assert (let_go, ended.value.code) == ([number], 128 + number)
+        assert signal.getsignal(number) is signal.SIG_DFL
+    finally:
+        signal.signal(number, before)
 
 
 def test_audit_outlives_the_program(tmp_path: Path) -> None:
