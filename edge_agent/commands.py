@@ -76,14 +76,23 @@ def _status_lines(now: Status, found: Findings, text: Text) -> list[str]:
 
 
 def _fitting(lines: Sequence[str], room: int, text: Text) -> list[str]:
-    """The first lines that fit into so many bytes, the first of all in any case; then how many are left out."""
+    """The first lines that fit into so many bytes, the very first cut short if need be; then how many are left out."""
     shown: list[str] = []
     for line in lines:
-        rest = "  " + text("status.more", count=len(lines) - len(shown))
-        if shown and len("\n".join(["", *shown, line, rest]).encode()) > room:
+        rest = "  " + text("status.more", count=len(lines) - max(len(shown), 1))
+        if not shown:
+            shown.append(_cut(line, room - len(f"\n\n{rest}".encode())))
+        elif len("\n".join(["", *shown, line, rest]).encode()) <= room:
+            shown.append(line)
+        else:
             return [*shown, rest]
-        shown.append(line)
     return shown
+
+
+def _cut(line: str, room: int) -> str:
+    """As much of the line as `room` bytes hold."""
+    letters, end = line.encode(), "…"
+    return line if len(letters) <= room else letters[: max(room - len(end.encode()), 0)].decode(errors="ignore") + end
 
 
 def _sink_line(sink: SinkStatus, text: Text) -> str:
