@@ -169,6 +169,8 @@ class ModbusBus:
         """See Driver. Each due poll gives one batch; polls for which there was no time are folded into later ones."""
         self._start()
         try:
+            if not self._units:  # no poll will find out whether the port is there, and tools ask that first
+                await self._connection.make()
             while True:
                 unit = await self._next()
                 batch = await self._turn(unit)

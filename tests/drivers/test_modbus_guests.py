@@ -14,6 +14,7 @@ from drivers.driver import Batch
 from drivers.frames import Outcome, Request, WriteRequest
 from drivers.guests import SAVED, SHARE, BusAway, Frame, Guest, Guests
 from drivers.modbus import ModbusBus
+from tests import waiting
 from tests.conftest import Run
 from tests.drivers import liar
 from tests.drivers.liar import Slave
@@ -219,6 +220,18 @@ def test_a_guest_of_a_bus_that_is_away(run: Run) -> None:
                 await driver.guest(Request(1, 3, 0, 1), 0.1)
             with pytest.raises(BusAway):
                 await driver.guest(Request(1, 3, 0, 1), 0.1, baud=9600)
+
+    run(main())
+
+
+def test_bus_without_devices_that_is_away(run: Run) -> None:
+    """Why is known from the start, though nobody polls it: tools that only listen have it to show."""
+
+    async def main() -> None:
+        async with Slave().on_tcp() as port:
+            pass  # from now on nobody listens there
+        async with polled(bus(port)) as (driver, batches), polling(batches):
+            await waiting.until(lambda: [trouble.what for trouble in driver.troubles()] == ["endpoint_unreachable"])
 
     run(main())
 
