@@ -8,6 +8,7 @@ disk after the next commit or still here: a commit that fails is tried again wit
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import sqlite3
 import time
@@ -19,8 +20,9 @@ from typing import Any, TypeVar
 import msgspec
 
 from drivers.reading import Readings
+from edge_agent.account import Table, count_up
 from edge_agent.housekeeping import keep_house
-from edge_agent.ledger import FOLDED, Side, pack_state
+from edge_agent.ledger import Side, pack_state
 from edge_agent.outgoing import Outgoing, states_of
 from edge_agent.quarantined import Quarantined
 from edge_agent.recovery import RETRY, Recovery
@@ -29,7 +31,7 @@ from edge_agent.schema import Unreachable
 from edge_agent.store import Store
 from edge_agent.unwritten import Unwritten
 from edge_agent.waits import set_within, soon
-from edge_agent.wear import Wear
+from edge_agent.wear import BUDGET, DAY_S, Wear
 
 log = logging.getLogger("edge.journal")
 
@@ -45,9 +47,6 @@ MOST_PENDING_BYTES = 48 << 20
 """The same in bytes, for readings that are long texts."""
 IDLE = 5.0
 """Seconds between signs of life while nothing comes in."""
-WRITE_BUDGET = 4 << 30
-"""Bytes a day that a small card bears for some years."""
-DAY_MS = 86_400_000
 
 
 class Settled(msgspec.Struct, frozen=True):
@@ -69,14 +68,14 @@ class Journal:
         sinks: Mapping[str, tuple[str, ...]],
         window: float,
         keep_days: float,
-        write_budget: int = WRITE_BUDGET,
+        write_budget: int = BUDGET,
     ) -> None:
         """`sinks`: the measurements (empty: all) that each sink takes; `window`: seconds between commits, at most."""
         self._store = store
         self.wear = Wear(write_budget)
         self.recovery = Recovery(self)
         self._window = window
-        self.keep_ms = int(keep_days * DAY_MS)
+        self.keep_ms = int(keep_days * DAY_S * 1000)
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="journal")
         self._pending = Group()
         self.unwritten = Unwritten(store.site)
@@ -86,8 +85,7 @@ class Journal:
         self._lock = asyncio.Lock()
         """One commit at a time: a second one must not overtake the first and acknowledge what is not on disk."""
         self._under_way: set[asyncio.Task[Any]] = set()
-        self._wake = asyncio.Event()
-        self._urgent = asyncio.Event()
+        self._wake, self._urgent = asyncio.Event(), asyncio.Event()
         self._room = asyncio.Event()
         self._room.set()
         self._grown = asyncio.Condition()
@@ -375,12 +373,14 @@ class Journal:
         self._stat = await soon(self.call(self._store.stat), self._stat)
         return self._stat
 
-    async def ledger(self, since_hour: int) -> Mapping[tuple[int, str], Mapping[str, int]]:
-        """Counts by (hour, device) and name; what was settled is in it up to this moment. Raises sqlite3.Error."""
-        await self._commit()
-        while await self.call(self._store.fold) >= FOLDED:  # what comes in meanwhile is committed in between
-            pass
-        return await self.call(self._store.whole_ledger, since_hour)
+    async def ledger(self, since_hour: int) -> Table:
+        """See `account.count_up`."""
+        return await count_up(self, since_hour)
+
+    def begin(self, work: Callable[[], object]) -> None:
+        """Let the journal's thread do `work` when it comes to it; nothing is done where the journal is closed."""
+        with contextlib.suppress(RuntimeError):
+            self._thread.submit(work)
 
     async def call(self, work: Callable[..., T], *arguments: object) -> T:
         """Run `work` in the journal's thread."""

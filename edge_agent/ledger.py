@@ -219,24 +219,20 @@ class Ledger:
         with self._db:
             self._db.execute("DELETE FROM ledger WHERE hour < ?", (before_hour,))
 
-    def table(self, since_hour: int) -> Mapping[tuple[int, str], Mapping[str, int]]:
-        """Counts by (hour, device) and name from `since_hour` on, what sinks settled above their marks included.
-
-        Complete only once `fold` has returned 0.
-        """
-        counts: Counter[Key] = Counter()
+    def uncounted(self, counts: Counter[Key], last_id: int) -> Iterator[None]:
+        """Count what `fold` has not added yet, and what sinks settled above their marks; a step for each row."""
+        news = [] if self.paused else self._sides(self.folded(), last_id, -1)
+        for _, side in news:
+            for count in side.tallies:
+                _add_tally(counts, count)
+            yield
         for name, state, mark in self.sinks():
-            for after, upto in state.cursor.ranges:
+            upto_low = [] if self.paused else [(mark, state.cursor.low)]
+            for after, upto in [*upto_low, *state.cursor.ranges]:
                 for id_, side in self._sides(max(after, mark), upto, -1):
                     _add_settled(counts, name, state, side)
                     self._add_held(counts, name, id_)
-        for hour, device, name, n in self._db.execute("SELECT * FROM ledger WHERE hour >= ?", (since_hour,)):
-            counts[hour, device, name] += n
-        table: dict[tuple[int, str], dict[str, int]] = {}
-        for (hour, device, name), n in sorted(counts.items()):
-            if hour >= since_hour:
-                table.setdefault((hour, device), {})[name] = n
-        return table
+                    yield
 
     def _sides(self, after: int, upto: int, most: int) -> Iterator[tuple[int, Side]]:
         query = "SELECT id, side FROM blobs WHERE id > ? AND id <= ? ORDER BY id LIMIT ?"

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import msgspec
 
 from edge_agent import refused
+from edge_agent.account import fold_all
 from edge_agent.body import DAMAGED, pack, unpack
 from edge_agent.cursor import Cursor
 from edge_agent.journal import Journal
@@ -209,7 +210,7 @@ def refusals(db: sqlite3.Connection, sink: str | None) -> list[Refusal]:
 async def release(journal: Journal, sink: str, ids: Sequence[int]) -> Handled:
     """Let refused readings go to `sink` once more, all where `ids` is empty. Raises NoSuchSink, sqlite3.Error."""
     state = _state(journal, sink)
-    await journal.ledger(1 << 40)
+    await fold_all(journal)
     async with journal.alone():
         held, later = await journal.call(_counted_ones, journal.store, sink, ids)
         if held:
@@ -231,7 +232,7 @@ async def release(journal: Journal, sink: str, ids: Sequence[int]) -> Handled:
 async def drop(journal: Journal, sink: str, ids: Sequence[int]) -> Handled:
     """Forget refused readings; the ledger goes on counting them as quarantined. Raises NoSuchSink, sqlite3.Error."""
     state = _state(journal, sink)
-    await journal.ledger(1 << 40)
+    await fold_all(journal)
     async with journal.alone():
         held, later = await journal.call(_counted_ones, journal.store, sink, ids)
         await journal.call(_delete, journal.store, [id_ for id_, _ in held])

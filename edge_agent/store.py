@@ -13,7 +13,8 @@ import sqlite3
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 from edge_agent import refused, shelf
 from edge_agent.body import DAMAGED, pack
@@ -28,6 +29,9 @@ from edge_agent.salvage import Stored, Tail, aside_files, broken_tail, size_of
 from edge_agent.schema import PAGE, UNREADABLE, checksum, connect, has_strange_values, is_damage_of, migrate
 from edge_agent.thin import DEFAULT, Policy
 from edge_agent.undated import Undated
+
+if TYPE_CHECKING:
+    from edge_agent.account import Account
 
 log = logging.getLogger("edge.journal")
 
@@ -55,6 +59,7 @@ class Store:
         self._encoder = Encoder(site)
         self._boot_id = boot
         self._unsaved: dict[Key, Tally] = {}
+        self.accounts: WeakSet[Account] = WeakSet()
         self.openings = 0
         """Another one for each file that was opened, and while one is being opened."""
         self.last_id = 0
@@ -92,7 +97,7 @@ class Store:
     def wait(self, why: sqlite3.Error | OSError) -> None:
         """Without the file for now: an empty journal in memory answers every question, and takes nothing."""
         if hasattr(self, "_db"):
-            self._db.close()
+            self._close()
         self.missing = why
         self._db = sqlite3.connect(":memory:", check_same_thread=False)
         migrate(self._db)
@@ -157,7 +162,7 @@ class Store:
             self._open_or_wait()
             return self._must_be_there()
         kept = self.last_id
-        self._db.close()
+        self._close()
         try:
             self._open()
         finally:
@@ -173,7 +178,13 @@ class Store:
         try:
             self.count_unsaved()
         finally:
-            self._db.close()
+            self._close()
+
+    def _close(self) -> None:
+        """Close the file, accounts first: a connection that is left closes by name, and that may be another file's."""
+        for account in list(self.accounts):
+            account.close()
+        self._db.close()
 
     # --- damage (see mending.py) --------------------------------------------------------------------------------------
 
@@ -194,7 +205,7 @@ class Store:
         """
         undated = self.undated.after if hasattr(self, "undated") else None
         if hasattr(self, "_db"):
-            self._db.close()
+            self._close()
         begin_file(self.path, why, self.last_id)
         self._open()
         if undated is not None:  # perhaps the old file could not tell it any more
@@ -276,13 +287,6 @@ class Store:
         if self.undated.after is None:  # else they wait for the right hour
             self.ledger.count(self._unsaved.values())
             self._unsaved = {}
-
-    def whole_ledger(self, since_hour: int) -> Mapping[tuple[int, str], Mapping[str, int]]:
-        """Fold everything, then the table: in one go, so that nothing is settled in between."""
-        self.count_unsaved()
-        while self.ledger.fold(self.foldable):
-            pass
-        return self.ledger.table(since_hour)
 
     def fold(self) -> int:
         """Add to the ledger what is new; see `Ledger.fold`."""

@@ -11,6 +11,8 @@ from collections import deque
 from pathlib import Path
 
 DAY_S = 86_400
+BUDGET = 4 << 30
+"""Bytes a day that a small card bears for some years."""
 SPAN = 3600.0
 """Seconds that the projection looks back."""
 LEAST_SPAN = 20.0
