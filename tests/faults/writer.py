@@ -46,10 +46,10 @@ def opened(file: Path, pragmas: list[str]) -> Store:
     return store
 
 
-def main(file: Path, most: int, pragmas: list[str]) -> None:
-    """Write and say so, `most` commits."""
+def main(file: Path, most: int, pragmas: list[str], first: int = 1) -> None:
+    """Write and say so, the commits `first` to `most`."""
     store = opened(file, pragmas)
-    for n in range(1, most + 1):
+    for n in range(first, most + 1):
         while True:
             try:
                 store.commit(group(n))
