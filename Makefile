@@ -1,7 +1,7 @@
 # Commands of the project. `make` alone makes .venv; `make help` lists the others.
 .DEFAULT_GOAL := venv
 .NOTPARALLEL:
-.PHONY: venv servers browser breakers peers demo test check bench faults screens lock clean help
+.PHONY: venv servers browser breakers peers machine demo test check bench faults screens lock clean help
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -11,6 +11,8 @@ SERVERS := mosquitto:mosquitto influxdb:influxd influxdb-client:influx victoria-
 BROWSER := chromium:chromium
 # A file system in user space and a tracer for the faults of the disk, nft for those of the network, a terminal for the technician.
 FAULTS := fuse3:fusermount3 strace:strace nftables:nft tmux:tmux
+# A virtual machine whose power can be cut, its kernel by tools/kernel.sh.
+MACHINE := qemu-system-x86:qemu-system-x86_64 busybox-static:busybox dmsetup:dmsetup e2fsprogs:mkfs.ext4
 # Other makers' WebRTC, which sends to a meeting, and what a library is made with that one lacks; without them those tests are skipped.
 PEERS := simple-whip-client:whip-client gcc:cc python3-gi gir1.2-gst-plugins-bad-1.0 gstreamer1.0-plugins-bad gstreamer1.0-plugins-good gstreamer1.0-nice
 
@@ -39,6 +41,10 @@ breakers:
 peers:
 	@tools/debian.sh $(PEERS)
 
+machine:
+	@tools/debian.sh $(MACHINE)
+	@tools/kernel.sh .machine
+
 demo: venv servers  ## a ward's box on this machine, without hardware; DEMO_SECONDS=30 ends it by itself
 	@$(BIN)/edge demo $(if $(DEMO_SECONDS),--seconds $(DEMO_SECONDS))
 
@@ -55,7 +61,7 @@ check: venv  ## format, types, layers, docs, service units, lock file: what each
 bench: venv servers  ## speed and size, as a table of ratios
 	$(BIN)/python -m bench
 
-faults: venv servers browser breakers peers  ## long fault and soak runs, scaled to 30 minutes; FAULT_SCALE=1 for the full figures
+faults: venv servers browser breakers peers machine  ## long fault and soak runs, scaled to 30 minutes; FAULT_SCALE=1 for the full figures
 	$(BIN)/pytest -m "faults and alone" --timeout 1800 -rsP; alone=$$?; \
 	$(BIN)/pytest -n 3 --dist loadgroup -m "faults and not alone" --timeout 1800 -rsP && exit $$alone
 
@@ -66,7 +72,7 @@ lock: venv  ## uv.lock and requirements.txt anew, after a change of dependencies
 	tools/lock.sh
 
 clean:  ## remove what make made; Debian packages stay
-	rm -rf .venv .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .mypy_cache .ruff_cache .hypothesis .machine
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 help:  ## this list

@@ -1,4 +1,4 @@
-"""What of a journal written by `tests.faults.writer` is there after a power cut. Runs on a small machine too: no pytest."""
+"""What of a journal written by `tests.faults.writer` is there after a power cut. Runs without pytest."""
 
 from __future__ import annotations
 

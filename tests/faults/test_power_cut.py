@@ -70,7 +70,7 @@ def cut_often(folder: Path, cuts: int, *pragmas: str, first: int = 0) -> Generat
 
 
 def assert_nothing_lost(folder: Path, count: int) -> None:
-    """After every cut everything is there, and no cut looks like damage to `edge journal verify`. A new journal after every twenty."""
+    """After every cut all is there, and none looks like damage to `edge journal verify`. A new journal after twenty."""
     for first in range(0, count, 20):
         (folder / str(first)).mkdir()
         with closing(cut_often(folder / str(first), min(20, count - first), first=first)) as cuts:
