@@ -9,28 +9,27 @@ mount -t sysfs system /sys
 for module in $(cat /modules/order); do
     insmod "/modules/$module.ko" || poweroff -f
 done
-mount -t 9p -o ro,trans=virtio,version=9p2000.L,msize=1048576,cache=loose root /root || poweroff -f
+mount -t 9p -o ro,trans=virtio,version=9p2000.L,msize=1048576,cache=loose root /host || poweroff -f
 for folder in dev proc sys; do
-    mount --bind "/$folder" "/root/$folder"
+    mount --bind "/$folder" "/host/$folder"
 done
-mount -t tmpfs memory /root/run
-mount -t tmpfs memory /root/tmp
-mkdir /root/run/disk
+mount -t tmpfs memory /host/run
+mkdir /host/run/disk
 
 sectors=$(cat /sys/block/vda/size)
-DM_DISABLE_UDEV=1
-export DM_DISABLE_UDEV
-chroot /root dmsetup create card --table "0 $sectors flakey /dev/vda 0 3600 0"
-chroot /root dmsetup load card --table "0 $sectors flakey /dev/vda 0 0 3600 1 drop_writes"
-mount -t ext4 /dev/dm-0 /root/run/disk || poweroff -f
+DM_DISABLE_UDEV=1 TMPDIR=/run
+export DM_DISABLE_UDEV TMPDIR
+chroot /host dmsetup create card --table "0 $sectors flakey /dev/vda 0 3600 0"
+chroot /host dmsetup load card --table "0 $sectors flakey /dev/vda 0 0 3600 1 drop_writes"
+mount -t ext4 /dev/dm-0 /host/run/disk || poweroff -f
 echo "disk mounted $(cut -d ' ' -f 1 /proc/uptime) s after the kernel's start"
 
 line=/dev/ttyS1
 stty -F $line raw -echo
 while read -r word; do
     # Nothing is flushed and the file system not told: neither does a power cut.
-    [ "$word" != forget ] || { chroot /root dmsetup resume --noflush --nolockfs card && echo forgets >$line; }
+    [ "$word" != forget ] || { chroot /host dmsetup resume --noflush --nolockfs card && echo forgets >$line; }
 done <$line &
 
-chroot /root sh -c "$RUN" >$line </dev/null && umount /root/run/disk && echo ended >$line
+chroot /host sh -c "$RUN" >$line </dev/null && umount /host/run/disk && echo ended >$line
 poweroff -f

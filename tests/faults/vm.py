@@ -141,7 +141,7 @@ def _first_files() -> bytes:
     busybox = shutil.which("busybox")
     assert busybox
     order = _with_those_they_need(MODULES)
-    files = [(name, 0o40755, b"") for name in ("bin", "dev", "modules", "proc", "root", "sys")]
+    files = [(name, 0o40755, b"") for name in ("bin", "dev", "host", "modules", "proc", "sys")]
     files.append(("bin/busybox", 0o100755, Path(busybox).read_bytes()))
     files.append(("init", 0o100755, (Path(__file__).parent / "guest.sh").read_bytes()))
     files.append(("modules/order", 0o100644, "\n".join(order).encode()))
