@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from edge_agent.journal import Journal, Settled
-from edge_agent.outgoing import LIVE_AGE
+from edge_agent.outgoing import is_backlog
 from edge_agent.rows import Row
 from edge_agent.sinks import Life, Sink, SinkDown, TooLarge
 
@@ -182,7 +182,7 @@ class Delivery:
         size, began = sum(len(row.body) for row in rows), time.monotonic()
         settled = await self._sink.send(rows)
         self._pace.took(time.monotonic() - began, size)
-        if time.time() - rows[0].committed_ms / 1000 > LIVE_AGE:
+        if is_backlog(self._journal, rows):
             self._pace.spent(settled.bytes or size)
         self._taken(rows, settled)
         self._works()

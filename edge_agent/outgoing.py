@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -16,8 +15,6 @@ from edge_agent.store import Store
 if TYPE_CHECKING:
     from edge_agent.journal import Journal, Settled
 
-LIVE_AGE = 60.0
-"""After an outage the readings of this many seconds go first."""
 LIVE_READINGS = 500
 """A gap up to the newest row that is no larger needs no live lane of its own."""
 
@@ -41,7 +38,7 @@ class Outgoing:
         while True:
             opened = self._journal.store.openings
             try:
-                after, upto = await self._lane(sink, most_readings, only_live=only_live)
+                after, upto = self._lane(sink, most_readings, only_live=only_live)
                 rows = await self._journal.call(self._journal.store.rows, after, upto, most_readings, most_bytes)
                 if (
                     not rows
@@ -61,11 +58,11 @@ class Outgoing:
                 continue
             await self._journal.more_than(upto)
 
-    async def _lane(self, sink: str, most_readings: int, *, only_live: bool) -> tuple[int, int]:
+    def _lane(self, sink: str, most_readings: int, *, only_live: bool) -> tuple[int, int]:
         cursor, top = self._reached(sink), self._journal.sendable
         fresh, gaps = top, cursor.gaps(top)
         if gaps and gaps[-1][1] == top and (only_live or top - gaps[-1][0] > min(most_readings, LIVE_READINGS)):
-            fresh = await self._journal.call(self._journal.store.newest, _now_ms() - int(LIVE_AGE * 1000))
+            fresh = self._journal.store.newest()
         if only_live:
             return live_lane(cursor, top, min(fresh, top))
         chosen = lane(cursor, top, min(fresh, top), backlog=sink in self._backlog_next)
@@ -148,6 +145,11 @@ class Outgoing:
         return found[1] if found else None
 
 
+def is_backlog(journal: Journal, rows: Sequence[Row]) -> bool:
+    """True where the oldest of the rows was committed more than a minute ago."""
+    return rows[0].after < journal.store.newest()
+
+
 def states_of(store: Store, sinks: Mapping[str, tuple[str, ...]]) -> dict[str, SinkState]:
     """The kept state of each configured sink; a new sink begins with the oldest row that there is."""
     kept = store.states()
@@ -174,7 +176,3 @@ def open_late(store: Store, sinks: Mapping[str, tuple[str, ...]]) -> dict[str, S
     except sqlite3.Error as error:
         store.wait(error)
         raise
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000

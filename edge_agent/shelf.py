@@ -40,13 +40,6 @@ def first_after(db: sqlite3.Connection, sequence: int) -> tuple[int, int] | None
     return (found[0], found[1]) if found else None
 
 
-def newest(db: sqlite3.Connection, since_ms: int, top: int, most: int = 100) -> int:
-    """The number before the oldest of the last `most` rows committed from `since_ms` on; `top` where there is none."""
-    query = "SELECT id - coalesce(span, readings), committed_ms FROM blobs ORDER BY id DESC LIMIT ?"
-    fresh = [after for after, committed in db.execute(query, (most,)) if committed >= since_ms]
-    return fresh[-1] if fresh else top
-
-
 def side(db: sqlite3.Connection, blob: int) -> Side:
     """What is kept beside the lines of the row `blob`. Raises KeyError where the row is gone."""
     found = db.execute("SELECT side FROM blobs WHERE id = ?", (blob,)).fetchone()

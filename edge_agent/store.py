@@ -18,6 +18,7 @@ from weakref import WeakSet
 
 from edge_agent import refused, shelf
 from edge_agent.body import DAMAGED, pack
+from edge_agent.lately import Lately
 from edge_agent.ledger import Key, Ledger, Side, SinkState, Tally, merge, pack_side, pack_state, tally
 from edge_agent.lines import Encoder
 from edge_agent.mending import Mending, begin_file, end_beginning, insert_row
@@ -130,12 +131,9 @@ class Store:
         self.undated = Undated(self._db, self._boot)
 
     def _read_numbers(self) -> None:
-        known = (
-            self._one("SELECT seq FROM sqlite_sequence WHERE name = 'blobs'"),
-            self._one("SELECT max(id) FROM blobs"),
-        )
-        self.last_id = max(number or 0 for number in known)
-        self.newest_ms = Newest(self._db)
+        given, there = "SELECT seq FROM sqlite_sequence WHERE name = 'blobs'", "SELECT max(id) FROM blobs"
+        self.last_id = max(self._one(given) or 0, self._one(there) or 0)
+        self.newest_ms, self.lately = Newest(self._db), Lately()
 
     def _known_boot(self) -> int:
         with self._db:
@@ -242,6 +240,7 @@ class Store:
         self._unsaved = {} if text else tallies
         if text:
             self.undated.read()
+            self.lately.note(self.last_id)
             self.last_id += stored
             self.newest_ms.stamps([readings.time for readings in group.readings], _now_ms())
 
@@ -315,9 +314,9 @@ class Store:
         """(sequence number before it, time of commit in ms) of the first row above `sequence`."""
         return shelf.first_after(self._db, sequence)
 
-    def newest(self, since_ms: int) -> int:
-        """The sequence number before the oldest of the last rows that was committed since `since_ms`."""
-        return shelf.newest(self._db, since_ms, self.last_id)
+    def newest(self) -> int:
+        """The sequence number before the oldest reading that was committed in the last minute; for any thread."""
+        return self.lately.before(self.last_id)
 
     def side(self, blob: int) -> Side:
         """What is kept beside the lines of the row `blob`. Raises KeyError where the row is gone."""

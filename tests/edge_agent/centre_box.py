@@ -54,7 +54,7 @@ class Centre:
 
 
 def fill(folder: Path, rows: int, *, old: bool = True) -> Store:
-    """A journal with `rows` readings, each committed alone; `old`: an hour ago."""
+    """A journal with `rows` readings, each committed alone; `old`: by an agent that ended an hour ago."""
     store = Store(folder / "journal.db", "cl-02", "boot", ROOM)
     now = time.time_ns() // 1_000_000
     for n in range(rows):
@@ -64,6 +64,7 @@ def fill(folder: Path, rows: int, *, old: bool = True) -> Store:
     if old:
         with store._db as db:
             db.execute("UPDATE blobs SET committed_ms = committed_ms - 3600000")
+        store.reopen()
     return store
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
-from edge_agent import outgoing
+from edge_agent import lately
 from edge_agent import store as stores
 from edge_agent.body import unpack
 from edge_agent.cursor import Cursor
@@ -49,12 +49,13 @@ class Box:
     """The journal, its files, its clock and its event loop."""
 
     def __init__(self, clock: int) -> None:
-        """Open an empty journal; `clock`: ms."""
+        """Open an empty journal; `clock`: the wall's, in ms, `since_boot` the one that nobody sets."""
         self.clock = clock
+        self.since_boot = 0
         self.loop = AtOnce()
         self.root = Path(tempfile.mkdtemp(prefix="journal-", dir=MEMORY if MEMORY.is_dir() else None))
         self.round = 0
-        outgoing._now_ms = stores._now_ms = lambda: self.clock
+        stores._now_ms, lately._now = lambda: self.clock, lambda: self.since_boot / 1000
         self.folder = self.root / "0"
         self.folder.mkdir()
         self._open()
@@ -62,6 +63,11 @@ class Box:
     def _open(self) -> None:
         store = Store(self.folder / "journal.db", "cl-02", f"boot-{self.round}", 64 << 20, Policy(10_000))
         self.journal = Journal(store, SINKS, window=0.01, keep_days=30)
+
+    def passes(self, ms: int) -> None:
+        """Time goes by."""
+        self.clock += ms
+        self.since_boot += ms
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """The answer, now."""

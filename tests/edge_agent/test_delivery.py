@@ -16,6 +16,7 @@ from edge_agent.config import Influx
 from edge_agent.delivery import LEAST_BYTES, Pace, SinkNow
 from edge_agent.demo_servers import VictoriaMetrics
 from edge_agent.journal import Journal, Settled
+from edge_agent.ledger import HOUR_MS
 from edge_agent.rows import Row
 from edge_agent.sinks import Life, SinkDown, TooLarge
 from edge_agent.sinks.influx import InfluxSink
@@ -27,8 +28,11 @@ from tests.waiting import until
 
 
 def test_backlog_goes_at_its_rate_and_live_readings_at_once(tmp_path: Path) -> None:
-    """With a rate set, old rows trickle and each new one is there long before the backlog is."""
+    """With a rate set, old rows trickle and each new one is there long before the backlog is; also where the wall clock
+    was set back since, so that the old ones look as if they were yet to come."""
     store, centre = fill(tmp_path, 1000), Centre()
+    with store._db as db:
+        db.execute("UPDATE blobs SET committed_ms = committed_ms + ?", (3 * HOUR_MS,))
     size = sum(len(row.body) for row in store.rows(0, 1000, 10_000, ROOM))
 
     async def script(journal: Journal, now: SinkNow) -> None:

@@ -14,6 +14,7 @@ import msgspec
 import pytest
 
 from drivers.reading import Readings, Reason, Source, Value, quantities
+from edge_agent import lately
 from edge_agent.body import unpack
 from edge_agent.cursor import Cursor
 from edge_agent.journal import Journal, Settled
@@ -315,15 +316,13 @@ def test_new_sink_begins_with_the_oldest_row_there_is(tmp_path: Path) -> None:
     run(second, lambda: journal(tmp_path))
 
 
-def test_live_rows_go_first_after_an_outage(tmp_path: Path) -> None:
+def test_live_rows_go_first_after_an_outage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With more waiting than a batch, the newest rows go first and take turns with the oldest, each row once."""
 
     async def work(kept: Journal) -> None:
         for n in range(6):
+            monkeypatch.setattr(lately, "_now", lambda n=n: 0.0 if n < 4 else 3600.0)
             await put(kept, at(n))
-        age = "UPDATE blobs SET committed_ms = committed_ms - 3600000 WHERE id <= 8"
-        with sqlite3.connect(tmp_path / "journal.db") as other:
-            other.execute(age)
         taken = []
         for _ in range(6):
             rows = await kept.take("centre", 2, 1 << 20)

@@ -28,7 +28,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 
 from drivers.reading import Readings, Source, quantities
 from edge_agent import journal as journals
-from edge_agent import outgoing
+from edge_agent import lately, outgoing
 from edge_agent import store as stores
 from edge_agent.body import unpack
 from edge_agent.journal import Journal, Settled
@@ -81,7 +81,7 @@ class Machine(RuleBasedStateMachine):
     @rule(count=st.sampled_from([1, 2, 9, 24, 30]), level=st.booleans(), at_once=st.booleans())
     def put(self, count: int, level: bool, at_once: bool) -> None:
         """Readings come in, and a while goes by: more or less than what counts as live."""
-        self.box.clock += 25_000 if count > 20 else 70_000
+        self.box.passes(25_000 if count > 20 else 70_000)
         self._put(count, level)
         if at_once:
             self.commit()
@@ -89,7 +89,7 @@ class Machine(RuleBasedStateMachine):
     @rule(count=st.integers(2, 4), acks=st.integers(0, 4), which=st.integers(0, 2))
     def trickle(self, count: int, acks: int, which: int) -> None:
         """They come in one by one, and the ward's server confirms such rows in another order than it took them."""
-        self.box.clock += 70_000
+        self.box.passes(70_000)
         for _ in range(count):
             self._put(1, True)
             self.commit()
@@ -333,9 +333,9 @@ class Machine(RuleBasedStateMachine):
 @pytest.fixture(autouse=True)
 def _clock_as_it_was() -> Any:
     """The machine moves the journal's clock; afterwards it is the real one again."""
-    before = outgoing._now_ms, stores._now_ms
+    before = stores._now_ms, lately._now
     yield
-    outgoing._now_ms, stores._now_ms = before
+    stores._now_ms, lately._now = before
 
 
 @pytest.fixture(autouse=True)
