@@ -12,7 +12,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edge_agent.arguments import speak
+from edge_agent.arguments import speak, sub_commands, take_config
 from edge_agent.text import LANGUAGES, Text, texts
 from edge_agent.wrong import Wrong
 
@@ -51,7 +51,9 @@ def main(words: Sequence[str] | None = None) -> int:
 def _understood(words: Sequence[str]) -> argparse.Namespace:
     language = _language()
     speak(texts(language))
-    return _parser(texts(language), words).parse_args(words, argparse.Namespace(language=language))
+    return _parser(texts(language), words).parse_args(
+        words, argparse.Namespace(language=language, config=DEFAULT_CONFIG)
+    )
 
 
 def _language() -> str:
@@ -150,7 +152,7 @@ def _parser(text: Text, words: Sequence[str]) -> argparse.ArgumentParser:
     every.add_argument("-w", "--watch", type=float, metavar="S", help=text("help.points.watch"))
     _details(commands, text)
     _configures(commands, text, words)
-    journal = _add(commands, "journal", text).add_subparsers(metavar=text("help.command"), required=True)
+    journal = sub_commands(_add(commands, "journal", text), text)
     _asks(_add(journal, "stat", text, of="journal."), text, _client("journal_stat"))
     _journals(journal, text, words)
     counts = _asks(_add(commands, "ledger", text), text, _client("ledger"))
@@ -175,7 +177,7 @@ def _add(group: Group, name: str, text: Text, of: str = "") -> argparse.Argument
 
 
 def _on_config(parser: argparse.ArgumentParser, text: Text, command: Command) -> argparse.ArgumentParser:
-    parser.add_argument("-c", "--config", type=Path, default=DEFAULT_CONFIG, metavar="FILE", help=text("help.config"))
+    take_config(parser, text)
     parser.set_defaults(command=command)
     return parser
 
@@ -206,7 +208,7 @@ def _configures(commands: Group, text: Text, words: Sequence[str]) -> None:
     if "config" in words:
         from edge_agent import config_commands
 
-        group = parser.add_subparsers(metavar=text("help.command"), required=True)
+        group = sub_commands(parser, text)
         config_commands.add_parsers(group, text, _add, _asks)
 
 
@@ -215,13 +217,13 @@ def _tools(parser: argparse.ArgumentParser, text: Text, words: Sequence[str]) ->
     if "modbus" in words:
         from edge_agent import modbus_commands
 
-        group = parser.add_subparsers(metavar=text("help.command"), required=True)
+        group = sub_commands(parser, text)
         modbus_commands.add_parsers(group, text, _add, _asks)
 
 
 def _journals(group: Group, text: Text, words: Sequence[str]) -> None:
     """The journal's tools; imported only when one of them is asked for."""
-    if "journal" in words and "stat" not in words:
+    if "journal" in words and list(words[:2]) != ["journal", "stat"]:
         from edge_agent import journal_changes
 
         journal_changes.add_parsers(group, text, _add, _asks)
@@ -237,7 +239,7 @@ def _shows(parser: argparse.ArgumentParser, text: Text) -> None:
 
 
 def _tickets(parser: argparse.ArgumentParser, text: Text) -> None:
-    kinds = parser.add_subparsers(metavar=text("help.command"), required=True)
+    kinds = sub_commands(parser, text)
     issue = _asks(_add(kinds, "issue", text, of="ticket."), text, _ticket("issue"))
     issue.add_argument("--role", choices=ROLES, help=text("help.ticket.role"))
     issue.add_argument("--room", metavar="R", help=text("help.ticket.room"))

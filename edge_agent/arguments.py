@@ -1,4 +1,4 @@
-"""Wrong arguments and the frame of `--help`, told in the language that was chosen.
+"""What all commands share of argparse: `-c FILE`, sub-commands, and its sentences in the language that was chosen.
 
 argparse has every sentence from gettext, by the English one; here each gets its own from `text/`. One that is not in
 the table stays English, so that another version of Python costs a translation and nothing else.
@@ -7,9 +7,13 @@ the table stays English, so that another version of Python costs a translation a
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from edge_agent.text import Text
+
+if TYPE_CHECKING:
+    Group = argparse._SubParsersAction[argparse.ArgumentParser]
 
 SENTENCES = {
     "usage: ": ("arguments.usage", ""),
@@ -35,6 +39,18 @@ SENTENCES = {
 """By argparse's own words: the key and the facts; `it` is a fact without a name."""
 ENDS = {"usage: ": " ", "%(prog)s: error: %(message)s\n": "\n"}
 """What argparse wants behind a sentence."""
+
+
+def take_config(parser: argparse.ArgumentParser, text: Text) -> None:
+    """`-c FILE`; without it nothing is set, so that the one before a sub-command holds unless another stands behind."""
+    suppressed = argparse.SUPPRESS
+    parser.add_argument("-c", "--config", type=Path, default=suppressed, metavar="FILE", help=text("help.config"))
+
+
+def sub_commands(parser: argparse.ArgumentParser, text: Text) -> Group:
+    """Room for the sub-commands of a command that works on a configuration."""
+    take_config(parser, text)
+    return parser.add_subparsers(metavar=text("help.command"), required=True)
 
 
 def speak(text: Text) -> None:

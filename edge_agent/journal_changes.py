@@ -21,6 +21,7 @@ from typing import IO, TYPE_CHECKING, TypeVar, cast
 import msgspec
 
 from edge_agent import journal_file, journal_tools, redo
+from edge_agent.arguments import sub_commands
 from edge_agent.client import Failed, NotAllowed, NotRunning, ask
 from edge_agent.commands import Wrong, asked, loaded, print_json, wrong
 from edge_agent.config import Config
@@ -75,7 +76,7 @@ def add_parsers(group: Group, text: Text, add: Add, asks: Add) -> None:
 
 
 def _quarantine(parser: argparse.ArgumentParser, text: Text, add: Add, asks: Add) -> None:
-    group = parser.add_subparsers(metavar=text("help.command"), required=True)
+    group = sub_commands(parser, text)
     listed = asks(add(group, "list", text, of="journal.quarantine."), text, journal_tools.quarantined)
     listed.add_argument("--sink", metavar="ID", help=text("help.journal.sink"))
     for name, command in (("release", release), ("drop", drop)):

@@ -44,6 +44,38 @@ def test_wrong_arguments_are_told_in_the_language(
     assert language or not re.search(r"\b(error:|argument|invalid|expected|required|usage)\b", told)
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        "journal {} stat",
+        "journal {} verify",
+        "journal quarantine {} list",
+        "journal {} quarantine list",
+        "config {} show",
+        "ticket {} list",
+        "modbus {} scan bus-1",
+        "status {}",
+    ],
+)
+@pytest.mark.parametrize("option", ["-c {}", "--config {}", "--config={}", "-c{}"])
+def test_configuration_before_and_behind_a_sub_command(
+    words: str, option: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The file that is named is read, wherever it is named; of two the one behind counts."""
+    said = option.format(tmp_path / "here.yaml")
+    assert main(words.format(said).split()) == 2
+    assert main(f"{words.replace('{} ', '')} {said}".replace("{} ", "").replace(" {}", "").split()) == 2
+    assert main(f"{words.format('-c nowhere.yaml')} {said}".split()) == 2
+    told = capsys.readouterr().err
+    assert told.count(f"{tmp_path / 'here.yaml'}:1:1") == 3, told
+
+
+def test_file_that_is_called_like_a_sub_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`stat` behind an option is a name like any other."""
+    assert main(["journal", "export", "--to", "stat", "-c", str(tmp_path / "agent.yaml")]) == 2
+    assert "agent.yaml:1:1" in capsys.readouterr().err
+
+
 def test_help_is_told_in_the_language(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """Its headings too."""
     monkeypatch.setenv("LC_ALL", "vi_VN.UTF-8")
