@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -64,3 +66,24 @@ class Box:
             found += [(line.time, line.fields[0][1], dict(line.quality).get("qr", "")) for line in lines]
             self.journal.settle("centre", rows, Settled(sum(row.readings for row in rows)))
         return found
+
+
+def run(
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    work: Callable[[Box], Awaitable[None]],
+    *,
+    off: int = 0,
+    told: Told = UNKNOWN,
+    patience: float = 300,
+) -> None:
+    """Work on a box that has just begun, whose clock is wrong by `off`, ms."""
+
+    async def main() -> None:
+        box = Box(folder, monkeypatch, patience=patience)
+        box.off, box.told = off, told
+        await box.dating.begin()
+        await work(box)
+        await box.journal.close()
+
+    asyncio.run(main())

@@ -17,7 +17,7 @@ from edge_agent import recovery
 from edge_agent.checks import Stamps
 from edge_agent.clock import Told, ask
 from edge_agent.demo_servers import free_port
-from tests.edge_agent.clock_box import HOUR, LEVEL, SERIES, SYNCED, WAITING, YEAR_1970, YEAR_2096, Box
+from tests.edge_agent.clock_box import HOUR, LEVEL, SERIES, SYNCED, WAITING, YEAR_1970, YEAR_2096, Box, run
 from tests.waiting import wait_until
 
 # --- who is asked -----------------------------------------------------------------------------------------------------
@@ -89,10 +89,7 @@ def test_readings_before_the_first_sync_are_held_and_dated(
 ) -> None:
     """None is sent before; then each has the time at which it was read, in order, marked; later ones are plain."""
 
-    async def main() -> None:
-        box = Box(tmp_path, monkeypatch)
-        box.off, box.told = off, WAITING
-        await box.dating.begin()
+    async def work(box: Box) -> None:
         began = time.time_ns() // 1_000_000
         for n in range(30):
             box.read(float(n))
@@ -114,18 +111,14 @@ def test_readings_before_the_first_sync_are_held_and_dated(
         assert (sent[-1][2], box.dating.troubles()) == ("", [])
         hours = {hour for hour, _ in await box.journal.ledger(0)}
         assert all(abs(hour - began // HOUR) <= 1 for hour in hours)
-        await box.journal.close()
 
-    asyncio.run(main())
+    run(tmp_path, monkeypatch, work, off=off, told=WAITING)
 
 
 def test_boot_that_never_had_the_time_is_kept_and_marked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Once a sink has answered and patience is over they go out as they are; the next boot's wait for theirs."""
 
-    async def main() -> None:
-        box = Box(tmp_path, monkeypatch, patience=0.01)
-        box.off, box.told = YEAR_1970, WAITING
-        await box.dating.begin()
+    async def work(box: Box) -> None:
         box.read(1.0)
         await box.journal.flush()
         await box.dating._turn()
@@ -138,9 +131,8 @@ def test_boot_that_never_had_the_time_is_kept_and_marked(tmp_path: Path, monkeyp
         sent = await box.sent()
         assert [(value, reason) for _, value, reason in sent] == [(v, '"clock_unsynced"') for v in ("1.0", "2.0")]
         assert all(stamp < time.time_ns() // 1_000_000 - 40 * 365 * 24 * HOUR for stamp, _, _ in sent)
-        await box.journal.close()
 
-    asyncio.run(main())
+    run(tmp_path, monkeypatch, work, off=YEAR_1970, told=WAITING, patience=0.01)
 
 
 @pytest.mark.parametrize("boot", ["boot", "next boot"])
@@ -208,9 +200,7 @@ def test_readings_that_wait_for_their_time_survive_a_damaged_journal(
 def test_full_journal_is_thinned_where_the_time_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What waits for its time goes on waiting, and gets it; only where nothing else is left, patience ends."""
 
-    async def main() -> None:
-        box = Box(tmp_path, monkeypatch)
-        await box.dating.begin()
+    async def work(box: Box) -> None:
         for n in range(30):
             box.read(float(n))
             await box.journal.flush()
@@ -228,17 +218,14 @@ def test_full_journal_is_thinned_where_the_time_is_known(tmp_path: Path, monkeyp
         assert [float(value) for _, value, _ in last] == [30, 31, 32, 33, 34]
         assert {reason for _, _, reason in last} == {'"clock_unsynced"'}
         assert all(abs(stamp - time.time_ns() // 1_000_000) < 20_000 for stamp, _, _ in last), last
-        await box.journal.close()
 
-    asyncio.run(main())
+    run(tmp_path, monkeypatch, work)
 
 
 def test_rows_keep_their_dates_once_they_may_be_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The clock is lost again later: what was there before stays as it is."""
 
-    async def main() -> None:
-        box = Box(tmp_path, monkeypatch)
-        await box.dating.begin()
+    async def work(box: Box) -> None:
         box.read(1.0)
         await box.journal.flush()
         box.told = WAITING
@@ -249,17 +236,14 @@ def test_rows_keep_their_dates_once_they_may_be_sent(tmp_path: Path, monkeypatch
         box.told = SYNCED
         await box.dating._turn()
         assert [value for _, value, _ in await box.sent()] == ["2.0"]
-        await box.journal.close()
 
-    asyncio.run(main())
+    run(tmp_path, monkeypatch, work)
 
 
 def test_step_of_the_clock_is_an_event(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is noticed with its size, and nothing becomes old by it on nobody's word."""
 
-    async def main() -> None:
-        box = Box(tmp_path, monkeypatch)
-        await box.dating.begin()
+    async def work(box: Box) -> None:
         await box.dating._turn()
         assert (box.clock.step_s, box.dating.steps.empty()) == (0.0, True)
         box.off = YEAR_2096
@@ -270,9 +254,8 @@ def test_step_of_the_clock_is_an_event(tmp_path: Path, monkeypatch: pytest.Monke
         await box.dating._turn()
         assert abs(box.clock.step_s + YEAR_2096 / 1000) < 2
         assert not box.journal.clock_doubtful
-        await box.journal.close()
 
-    asyncio.run(main())
+    run(tmp_path, monkeypatch, work)
 
 
 # --- stamps -----------------------------------------------------------------------------------------------------------

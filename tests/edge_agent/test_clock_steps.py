@@ -11,7 +11,7 @@ import pytest
 
 from drivers.reading import Readings
 from edge_agent.dating import StepEvents
-from tests.edge_agent.clock_box import HOUR, LEVEL, SERIES, SYNCED, UNKNOWN, WAITING, YEAR_1970, Box
+from tests.edge_agent.clock_box import HOUR, LEVEL, SERIES, SYNCED, UNKNOWN, WAITING, YEAR_1970, Box, run
 
 
 def now_ms() -> int:
@@ -23,9 +23,7 @@ def now_ms() -> int:
 def test_small_step_reaches_the_centre_as_a_reading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int) -> None:
     """A second is a step; the box reports its size."""
 
-    async def main() -> None:
-        box = Box(tmp_path, monkeypatch)
-        await box.dating.begin()
+    async def work(box: Box) -> None:
         box.off = step
         await box.dating._turn()
         async with aclosing(StepEvents(box.dating).readings()) as batches, asyncio.timeout(10):
@@ -35,32 +33,25 @@ def test_small_step_reaches_the_centre_as_a_reading(tmp_path: Path, monkeypatch:
             ("clock_step_s",),
         )
         assert abs(float(readings.values[0] or 0) - step / 1000) < 0.4
-        await box.journal.close()
 
-    asyncio.run(main())
+    run(tmp_path, monkeypatch, work)
 
 
 def test_slewing_is_no_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A time source that draws the clock along moves it by less than half a second between two looks."""
 
-    async def main() -> None:
-        box = Box(tmp_path, monkeypatch)
-        await box.dating.begin()
+    async def work(box: Box) -> None:
         box.off = 200
         await box.dating._turn()
         assert (box.dating.steps.empty(), box.clock.step_s) == (True, 0.0)
-        await box.journal.close()
 
-    asyncio.run(main())
+    run(tmp_path, monkeypatch, work)
 
 
 def test_reading_from_before_the_step_gets_the_right_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It was read by the wrong clock and comes to be stamped by the right one: its monotonic time tells."""
 
-    async def main() -> None:
-        box = Box(tmp_path, monkeypatch)
-        box.off, box.told = YEAR_1970, UNKNOWN
-        await box.dating.begin()
+    async def work(box: Box) -> None:
         mono = time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000_000
         read = Readings(LEVEL, now_ms() + box.off, mono, (1.0,))
         box.off, box.told = 0, SYNCED
@@ -68,35 +59,27 @@ def test_reading_from_before_the_step_gets_the_right_time(tmp_path: Path, monkey
         stamped = box.dating.stamp(SERIES, read)
         assert stamped is not None
         assert abs(stamped.time - now_ms()) < 20_000
-        await box.journal.close()
 
-    asyncio.run(main())
+    run(tmp_path, monkeypatch, work, off=YEAR_1970, told=UNKNOWN)
 
 
 def test_readings_wait_for_the_clock_as_long_as_patience_lasts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A sink that answers does not end the wait by itself."""
 
-    async def main() -> None:
-        box = Box(tmp_path, monkeypatch, patience=300)
-        box.off, box.told = YEAR_1970, WAITING
-        await box.dating.begin()
+    async def work(box: Box) -> None:
         box.read(1.0)
         await box.journal.flush()
         box.journal.heard()
         await box.dating._turn()
         assert (box.journal.held, await box.sent()) == (1, [])
-        await box.journal.close()
 
-    asyncio.run(main())
+    run(tmp_path, monkeypatch, work, off=YEAR_1970, told=WAITING, patience=300)
 
 
 def test_clock_that_is_lost_again_is_waited_for_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Patience that ended once lasts again after the clock was right."""
 
-    async def main() -> None:
-        box = Box(tmp_path, monkeypatch, patience=0.01)
-        box.off, box.told = YEAR_1970, WAITING
-        await box.dating.begin()
+    async def work(box: Box) -> None:
         box.read(1.0)
         await box.journal.flush()
         box.journal.heard()
@@ -108,18 +91,14 @@ def test_clock_that_is_lost_again_is_waited_for_again(tmp_path: Path, monkeypatc
         box.read(2.0)
         await box.journal.flush()
         assert (box.journal.held, await box.sent()) == (1, [])
-        await box.journal.close()
 
-    asyncio.run(main())
+    run(tmp_path, monkeypatch, work, off=YEAR_1970, told=WAITING, patience=0.01)
 
 
 def test_what_comes_while_readings_are_dated_waits_its_turn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Stamped earlier, it would stand before them. Dated rows are as young as their readings are."""
 
-    async def main() -> None:
-        box = Box(tmp_path, monkeypatch)
-        box.off, box.told = YEAR_1970, WAITING
-        await box.dating.begin()
+    async def work(box: Box) -> None:
         box.read(1.0)
         await box.journal.flush()
         box.off, box.told = 0, SYNCED
@@ -134,6 +113,5 @@ def test_what_comes_while_readings_are_dated_waits_its_turn(tmp_path: Path, monk
         oldest = await box.journal.oldest_waiting_ms("centre")
         assert oldest is not None
         assert abs(oldest - now_ms()) < 20_000
-        await box.journal.close()
 
-    asyncio.run(main())
+    run(tmp_path, monkeypatch, work, off=YEAR_1970, told=WAITING)
