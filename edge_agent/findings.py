@@ -93,8 +93,11 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 @cache
 def rules() -> tuple[Rule, ...]:
     """The table. Raises msgspec.ValidationError or AttributeError where a row is not well formed."""
+    import yaml  # not for the terminal, which wants this module's Structs alone
+
     raw = resources.files("edge_agent").joinpath("findings.yaml").read_bytes()
-    table = msgspec.yaml.decode(raw, type=tuple[Rule, ...])
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # PyYAML may be without libyaml
+    table = tuple([msgspec.convert(row, Rule) for row in yaml.load_all(raw, loader)])
     for rule in table:
         unknown = [field for field in (*rule.when, *rule.example) if field not in KINDS[rule.of].__struct_fields__]
         if unknown:
