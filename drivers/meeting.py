@@ -12,10 +12,10 @@ import time
 from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
 
-import aiohttp
 import msgspec
 
 from drivers.driver import Batch, Trouble
+from drivers.http import aiohttp
 from drivers.reading import Readings, Reason, Source, Value, quantities
 
 log = logging.getLogger("edge.meeting")

@@ -122,7 +122,9 @@ class Door:
                 raise Red("not_a_database", error=plain(fault)) from None
 
     def _tls(self) -> ssl.SSLContext | bool:
-        return ssl.create_default_context(cafile=str(self.settings.ca)) if self.settings.ca else True
+        if not self.settings.url.startswith("https:"):
+            return True
+        return ssl.create_default_context(cafile=self.settings.ca and str(self.settings.ca))
 
 
 def sign(settings: Influx) -> dict[str, str]:

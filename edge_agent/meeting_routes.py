@@ -9,12 +9,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import aiohttp
 import msgspec
-from aiohttp import web
 
 from conference.router import Speakers
 from conference.rtp import SILENCE
+from drivers.http import aiohttp, web
 from edge_agent.changes import Refusal, holder
 from edge_agent.meeting_config import control_of
 from edge_agent.meeting_now import MeetingNow, MemberNow, RoomNow

@@ -339,6 +339,16 @@ def test_server_with_a_certificate_of_our_own_authority_is_believed(tmp_path: Pa
     assert (down.value.what, "certificate" in down.value.words.lower()) == ("unreachable", True)
 
 
+def test_server_with_a_certificate_of_an_authority_of_the_system_is_believed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without `ca` those count that the system believes (OpenSSL: `SSL_CERT_FILE`)."""
+    authority = Authority(tmp_path)
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority.ca))
+    with answering(204, certificate=authority.server) as settings:
+        assert send(settings, row(2, at(0))).delivered == 2
+
+
 def test_server_whose_certificate_has_ended_gets_nothing(tmp_path: Path) -> None:
     """Readings are kept, and the words say why."""
     authority = Authority(tmp_path, days=-1)
