@@ -76,7 +76,6 @@ def _run(arguments: argparse.Namespace) -> int:
     from drivers.marked import Problems
     from edge_agent import app as program
     from edge_agent import config as configuration
-    from edge_agent.commands import Wrong
     from edge_agent.state_folder import CannotStart
 
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")

@@ -7,38 +7,50 @@ from __future__ import annotations
 
 import logging
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
+from functools import cache
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 import msgspec
-from aiohttp import web
 
 from conference import unix_socket
-from edge_agent import (
-    bench_routes,
-    diagnosis,
-    journal_routes,
-    meeting_routes,
-    net_routes,
-    point,
-    report,
-    restart,
-    status,
-    write_routes,
-)
+from drivers.http import web
+from edge_agent import diagnosis, point, restart, status
 from edge_agent.changes import change_routes
 from edge_agent.status import worse
 from edge_agent.text import LANGUAGES, texts
 from edge_agent.uplink import uplinks
 
 if TYPE_CHECKING:
+    from aiohttp.typedefs import Handler
+
     from edge_agent.app import App
 
 log = logging.getLogger("edge.control")
 
 MOST_BODY = 512 << 10
 """Bytes of a question; a configuration has 256 KiB at most."""
+RARE = {
+    "edge_agent.bench_routes": (
+        "GET /modbus/plan",
+        "GET /modbus/read",
+        "GET /modbus/scan",
+        "GET /modbus/line",
+        "GET /modbus/watch",
+    ),
+    "edge_agent.write_routes": ("GET /modbus/writable", "POST /modbus/write"),
+    "edge_agent.journal_routes": (
+        "POST /journal/resend",
+        "POST /journal/release",
+        "POST /journal/drop",
+        "POST /journal/import",
+    ),
+    "edge_agent.meeting_routes": ("GET /meeting", "POST /meeting/restart"),
+    "edge_agent.net_routes": ("GET /net",),
+}
+"""What somebody at the box asks, by the module that answers, which is imported then: memory and start are for all."""
 
 
 @asynccontextmanager
@@ -52,9 +64,26 @@ async def serve(app: App) -> AsyncIterator[None]:
 def _application(app: App) -> web.Application:
     application = web.Application(client_max_size=MOST_BODY)
     application.add_routes([*_questions(app), *_details(app), *change_routes(app)])
-    application.add_routes([*bench_routes.routes(app), *write_routes.routes(app), *journal_routes.routes(app)])
-    application.add_routes([*meeting_routes.routes(app), *net_routes.routes(app), *restart.routes(app)])
+    application.add_routes(restart.routes(app))
+    for module, ways in RARE.items():
+        application.add_routes(_later(app, module, ways))
     return application
+
+
+def _later(app: App, module: str, ways: Iterable[str]) -> list[web.RouteDef]:
+    """The routes of a module that is imported when the first of them is asked for."""
+
+    @cache
+    def handlers() -> dict[str, Handler]:
+        return {f"{route.method} {route.path}": route.handler for route in import_module(module).routes(app)}
+
+    def handler(way: str) -> Handler:
+        async def asked(request: web.Request) -> web.StreamResponse:
+            return await handlers()[way](request)
+
+        return asked
+
+    return [web.route(method, path, handler(f"{method} {path}")) for method, path in map(str.split, ways)]
 
 
 def _questions(app: App) -> list[web.RouteDef]:
@@ -72,7 +101,9 @@ def _questions(app: App) -> list[web.RouteDef]:
         try:
             return answer(await status.ledger(app, since))
         except sqlite3.Error as error:
-            raise journal_routes.failed(app, error) from None
+            from edge_agent.journal_routes import failed
+
+            raise failed(app, error) from None
 
     async def of_findings(request: web.Request) -> web.Response:
         language = request.query.get("language", "")
@@ -110,6 +141,8 @@ def _details(app: App) -> list[web.RouteDef]:
         return answer(await uplinks(app))
 
     async def of_report(_: web.Request) -> web.Response:
+        from edge_agent import report
+
         return web.Response(body=await report.bundle(app), content_type="application/gzip")
 
     async def of_log(request: web.Request) -> web.StreamResponse:

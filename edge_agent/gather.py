@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 from drivers.driver import Trouble
 from drivers.meeting import MeetingWatch
 from drivers.modbus import ModbusBus
-from drivers.mqtt import MqttConnection
 from drivers.quarantine import Cause
 from drivers.reading import NOT_READ, Reason
 from drivers.unit import Unit
@@ -27,6 +26,7 @@ from edge_agent.status import AWAY
 from edge_agent.text import Text
 
 if TYPE_CHECKING:
+    from drivers.mqtt import MqttConnection
     from drivers.settings import Bus
     from edge_agent.app import App
     from edge_agent.delivery import SinkNow
@@ -43,13 +43,14 @@ FRESH_S = 900.0
 def of_drivers(app: App, now: float, text: Text) -> Iterator[facts.Facts]:
     """Buses, their devices, brokers."""
     buses = {bus.id: bus for bus in app.config.buses}
+    brokers = app.brokers()
     for driver in app.drivers():
         troubles = driver.troubles()
         if isinstance(driver, ModbusBus):
             yield _bus(buses[driver.name], driver, troubles)
             yield from (_device(buses[driver.name], driver, unit, troubles) for unit in driver.units())
-        elif isinstance(driver, MqttConnection):
-            yield from _broker(app, driver, troubles)
+        elif broker := next((each for each in brokers if each is driver), None):
+            yield from _broker(app, broker, troubles)
         elif isinstance(driver, MeetingWatch):
             yield from _meeting(app, troubles)
         elif driver.name != "clock":  # of_machine tells it

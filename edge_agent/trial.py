@@ -9,22 +9,24 @@ Always on disk before anything is applied: the candidate, the text that ran befo
 from __future__ import annotations
 
 import asyncio
-import difflib
 import errno
 import logging
 import os
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from drivers.marked import Problems
 from edge_agent import config as configuration
 from edge_agent.config import FIXED, Config, render
-from edge_agent.redact import Redactor
 from edge_agent.text import texts
 from edge_agent.trial_now import Candidate, ConfigNow
+
+if TYPE_CHECKING:
+    from edge_agent.redact import Redactor
 
 log = logging.getLogger("edge.config")
 
@@ -130,7 +132,7 @@ class Trial:
         try:
             config = self._read(text)
         except Problems as problems:
-            hidden = Redactor(running)
+            hidden = _redactor(running)
             lines = [hidden(line) for line in render(problems.problems, texts(running.language))]
             return Candidate(False, lines, shown, [], writable)
         restart = [name for name in FIXED if getattr(config, name) != getattr(running, name)]
@@ -149,7 +151,7 @@ class Trial:
     def _shown(self, text: str) -> str:
         """What a candidate changes, without the passwords that somebody wrote into it."""
         running = self._running()
-        return diff(_text(running.file) or "", text, running.file.name, Redactor(running))
+        return diff(_text(running.file) or "", text, running.file.name, _redactor(running))
 
     async def apply(self, by: str, seconds: float = CONFIRM_S) -> None:
         """Run the candidate until it is confirmed, `seconds` at most, or the old one again. Raises Refused."""
@@ -287,11 +289,19 @@ class Trial:
             return None
 
 
+def _redactor(config: Config) -> Redactor:
+    from edge_agent.redact import Redactor  # its patterns are wanted only where a change is looked at
+
+    return Redactor(config)
+
+
 def diff(before: str, after: str, name: str, hide: Callable[[str], str]) -> str:
     """What changes, line by line, as `hide` shows it: the whole text, for a piece of it may not tell a secret."""
+    from difflib import SequenceMatcher  # hardly ever wanted
+
     old, new = before.splitlines(), after.splitlines()
     shown, lines = (hide(before).splitlines(), hide(after).splitlines()), [f"--- {name}", f"+++ {name} (new)"]
-    for group in difflib.SequenceMatcher(None, old, new).get_grouped_opcodes():
+    for group in SequenceMatcher(None, old, new).get_grouped_opcodes():
         (_, top, _, first, _), (_, _, bottom, _, last) = group[0], group[-1]
         lines.append(f"@@ -{top + 1},{bottom - top} +{first + 1},{last - first} @@")
         for kind, a, b, c, d in group:
