@@ -156,7 +156,7 @@ def _line(frame: Frame, part: Part, *, old: bool) -> Row:
 
 def _measuring(frame: Frame, status: Status) -> Part:
     points = status.points
-    state = "bad" if points.bad else "uncertain" if points.uncertain else "good"
+    state = "good" if points.good == points.total else "uncertain" if points.good else "bad"
     words = frame.text("tui.overview.points", total=points.total, good=points.good)
     return Part(frame.text("tui.part.measuring"), state, words, Place("points"))
 
