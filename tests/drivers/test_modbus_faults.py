@@ -98,7 +98,7 @@ def test_a_dead_unit_among_others(run: Run, caplog: pytest.LogCaptureFixture) ->
         of = {unit: [b for b in batches if b.readings[-1].source.device == f"d{unit}"] for unit in (1, 2, dead)}
         assert 4 <= len(of[dead]) <= 8
         for unit in (1, 2):
-            assert sum(map(was_read, of[unit])) >= 0.9 * turns  # onset included: three drained time-outs
+            assert sum(map(was_read, of[unit])) >= 0.75 * turns  # onset included; a half if it were always asked
             assert turns - 20 <= expected(of[unit]) <= turns + 3  # those left out are gathered for up to a second
         pauses = [b.readings[0].polls for b in of[dead]]
         assert pauses[-1] >= 8

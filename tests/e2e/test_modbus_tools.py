@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import re
 import signal
 import subprocess
@@ -210,10 +211,9 @@ def test_plan_with_measured_costs(box: Agent) -> None:
 
 
 def planned_ms(box: Agent) -> float:
-    """Cost of a request on the serial line, as `edge modbus plan` tells it."""
+    """Cost of a request on the serial line, as `edge modbus plan` tells it; none while it is assumed."""
     found = json.loads(edge(box, "plan", "line-1", "--json").stdout)[0]
-    assert found["measured"]
-    return float(found["devices"][0]["request_ms"])
+    return float(found["devices"][0]["request_ms"]) if found["measured"] else math.inf
 
 
 def test_tools_without_an_agent(tmp_path: Path) -> None:
