@@ -48,8 +48,9 @@ machine:
 demo: venv servers  ## a ward's box on this machine, without hardware; DEMO_SECONDS=30 ends it by itself
 	@$(BIN)/edge demo $(if $(DEMO_SECONDS),--seconds $(DEMO_SECONDS))
 
+# Most tests wait for something: three at a time keep two cores just busy.
 test: venv servers browser breakers peers  ## all tests, on real servers and in a real browser
-	$(BIN)/pytest -n 2 --dist loadgroup -m "not faults" -rs
+	$(BIN)/pytest -n 3 --dist loadgroup -m "not faults" -rs
 
 check: venv  ## format, types, layers, docs, service units, lock file: what each change must pass
 	$(BIN)/ruff check
