@@ -21,6 +21,8 @@ DEFAULT_CONFIG = Path("/etc/edge-agent/agent.yaml")
 Command = Callable[[argparse.Namespace], int]
 ROLES = ("chair", "secretary", "site", "guest")
 """Those of `conference.tickets`, which is not imported for every command; a test compares them."""
+SELDOM = 20_000
+"""New objects until the collector looks through them."""
 FORM = argparse.RawDescriptionHelpFormatter
 
 if TYPE_CHECKING:
@@ -70,7 +72,10 @@ def _language() -> str:
 def _run(arguments: argparse.Namespace) -> int:
     """`edge run`: the agent in the foreground, until SIGTERM."""
     import asyncio
+    import gc
 
+    usual = gc.get_threshold()
+    gc.set_threshold(SELDOM)  # what is imported stays: to look through it again and again takes 30 ms of the start
     import uvloop
 
     from drivers.marked import Problems
@@ -78,6 +83,7 @@ def _run(arguments: argparse.Namespace) -> int:
     from edge_agent import config as configuration
     from edge_agent.state_folder import CannotStart
 
+    gc.set_threshold(*usual)
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     try:
         config = configuration.load(arguments.config)
