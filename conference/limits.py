@@ -18,7 +18,7 @@ Srtp = Literal["gcm", "cm"]
 class Block(BaseModel):
     """Never changed once read, no key beyond those named."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
 
 class Limits(Block):

@@ -32,7 +32,8 @@ Address = Annotated[int, Field(ge=0, le=65535)]
 class Part(BaseModel):
     """A block of the file: unknown keys are refused, and nothing is changed after reading."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    # `defer_build`: see `settings.Part`
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, defer_build=True)
 
 
 def _order(value: str) -> str:

@@ -24,7 +24,8 @@ _NUMBER_UNIT = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?([A-Za-z]+)")
 class Part(BaseModel):
     """A block of the configuration: never changed once read, no key beyond those named."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    # `defer_build`: only models that are asked for, the whole file's first of all, get a validator.
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, defer_build=True)
 
 
 # --- kinds of value ---------------------------------------------------------------------------------------------------
