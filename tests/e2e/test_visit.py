@@ -205,6 +205,17 @@ def test_faulty_change_is_told_line_by_line(box: Agent) -> None:
     assert f"{box.file}:2:" in answer.stderr
 
 
+def test_refused_step_is_in_the_audit(box: Agent) -> None:
+    """Who tried what, and why nothing came of it."""
+    control = box.folder / "state" / "control.sock"
+    held: Held = ask(control, "/maintain", Held, method="POST", body=b'{"name": "Chi", "steal": true}')
+    with pytest.raises(Refused) as refused:
+        ask(control, "/config/confirm", ConfigNow, method="POST", token=held.token)
+    ask(control, "/maintain", Maintenance, method="DELETE", token=held.token)
+    done: list[Done] = ask(control, "/audit", list[Done])
+    assert (done[0].by, done[0].action, done[0].result) == ("Chi", "config confirm", refused.value.what)
+
+
 def test_nobody_changes_anything_without_the_lock(box: Agent) -> None:
     """The socket alone lets one look only."""
     control = box.folder / "state" / "control.sock"
