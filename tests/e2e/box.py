@@ -194,7 +194,7 @@ class Box(Agent):
 
     def ledger(self) -> list[LedgerRow]:
         """What `edge ledger` knows."""
-        found: list[LedgerRow] = ask(self.folder / "state" / "control.sock", "/ledger", list[LedgerRow])
+        found: list[LedgerRow] = ask(self.control, "/ledger", list[LedgerRow])
         return found
 
     def end_ward(self) -> None:

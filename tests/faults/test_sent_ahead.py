@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import subprocess
 import time
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import cast
 
@@ -23,6 +20,7 @@ from edge_agent.journal import Journal
 from edge_agent.sinks.influx import InfluxSink
 from edge_agent.store import Store
 from tests.e2e.box import Agent
+from tests.faults.card import card
 from tests.faults.test_power_cut import NO_FUSE, mounted
 from tests.faults.test_start_on_a_bad_disk import AGENT, broken
 from tests.waiting import until, wait_until
@@ -163,33 +161,11 @@ def test_what_a_broker_keeps_waits_for_the_disk(tmp_path: Path, centre: Centre) 
         run(disk, centre, script)
 
 
-@contextmanager
-def ext4(folder: Path) -> Iterator[tuple[Path, Path]]:
-    """A small file system of its own, and what makes it protect itself as after an error of the card."""
-    image, mount = folder / "card.img", folder / "card"
-    mount.mkdir()
-    with image.open("wb") as file:
-        file.truncate(32 << 20)
-    for words in (["mkfs.ext4", "-q", str(image)], ["mount", "-o", "loop,errors=remount-ro", str(image), str(mount)]):
-        try:
-            subprocess.run(words, check=True, capture_output=True)
-        except (OSError, subprocess.CalledProcessError) as error:
-            pytest.skip(f"no ext4 can be mounted here: {error}")
-    try:
-        device = os.stat(mount).st_dev
-        name = Path(f"/sys/dev/block/{os.major(device)}:{os.minor(device)}").resolve().name
-        yield mount, Path("/sys/fs/ext4") / name / "trigger_fs_error"
-    finally:
-        subprocess.run(["umount", "-l", str(mount)], check=False, capture_output=True)
-
-
 @pytest.mark.faults
 def test_agent_whose_ext4_turns_read_only(tmp_path: Path, shared_influxdb: InfluxDB, database: str) -> None:
     """The kernel protects the card: the agent stays up, says so, and every second of it reaches the centre."""
-    with ext4(tmp_path) as (card, error):
-        if not error.exists():
-            pytest.skip("this kernel cannot be told that a card has failed")
-        config = AGENT.format(state=card, control=tmp_path / "control.sock")
+    with card(tmp_path / "card") as small:
+        config = AGENT.format(state=small.folder, control=tmp_path / "control.sock")
         sink = (
             f"sinks:\n- {{id: centre, influxdb: {{url: '{shared_influxdb.url}', version: 1, database: {database}}}}}\n"
         )
@@ -198,7 +174,7 @@ def test_agent_whose_ext4_turns_read_only(tmp_path: Path, shared_influxdb: Influ
         agent.start()
         try:
             assert wait_until(lambda: seconds(shared_influxdb, database) >= 3, 30), agent.log()
-            error.write_text("1")
+            small.turns_read_only()
             assert wait_until(lambda: agent.status().verdict == "failed", 20), agent.log()
             before = agent.status().sinks[0].delivered
             assert wait_until(lambda: seconds(shared_influxdb, database) >= 40, 90), agent.log()
