@@ -110,7 +110,7 @@ def sinks(urls: Mapping[str, int]) -> str:
     rows = [
         f'  - id: sink-{i}\n    influxdb: {{url: "{url}", version: {version}, '
         + (f"database: {DATABASE}" if version == 1 else f"org: none, bucket: {DATABASE}")
-        + "}\n"
+        + "}\n    spread: 0s\n"  # how fast a backlog goes is measured, not when it begins
         for i, (url, version) in enumerate(urls.items())
     ]
     return "sinks:\n" + "".join(rows)

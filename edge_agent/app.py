@@ -33,6 +33,7 @@ from edge_agent.board import Board
 from edge_agent.checks import Checks, Stamps
 from edge_agent.clock import Clock
 from edge_agent.config import FIXED, Config
+from edge_agent.config import Sink as Way
 from edge_agent.control import serve
 from edge_agent.dating import Dating, StepEvents
 from edge_agent.delivery import SinkNow, forward
@@ -219,16 +220,16 @@ class App:
         for sink in self.config.sinks:
             if sink.influxdb:
                 influx = partial(InfluxSink, sink.id, sink.influxdb, sink.only)
-                yield f"sink {sink.id}", sink, partial(self._start_sink, influx, sink.rate)
+                yield f"sink {sink.id}", sink, partial(self._start_sink, influx, sink)
 
     def _start_driver(self, make: Callable[[], Driver], name: str) -> tuple[asyncio.Task[None], Driver]:
         driver = make()
         return self._group.create_task(self._keep_up(name, partial(collect, driver, self._intake)), name=name), driver
 
-    def _start_sink(self, make: Callable[[], Sink], rate: int | None, name: str) -> tuple[asyncio.Task[None], SinkNow]:
+    def _start_sink(self, make: Callable[[], Sink], how: Way, name: str) -> tuple[asyncio.Task[None], SinkNow]:
         sink = make()
         now = SinkNow(sink.id, sink.where)
-        work = partial(forward, sink, self.journal, now, rate)
+        work = partial(forward, sink, self.journal, now, how.rate, how.spread)
         return self._group.create_task(self._keep_up(name, work), name=name), now
 
     def limits(self, source: Source) -> Mapping[str, Limit]:

@@ -102,6 +102,8 @@ class Sink(Part):
     """Measurements that this sink gets; empty: all."""
     rate: Annotated[int, size("1KiB", "1GiB")] | None = None
     """Most bytes a second for the backlog; None: as fast as the sink takes it."""
+    spread: Annotated[float, seconds("0s", "1h")] = 30.0
+    """After a long outage the backlog begins within so many seconds, each box at its own random time."""
 
     @model_validator(mode="after")
     def _one_kind(self) -> Sink:

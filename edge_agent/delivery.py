@@ -20,6 +20,7 @@ from edge_agent.journal import Journal, Settled
 from edge_agent.outgoing import is_backlog
 from edge_agent.rows import Row
 from edge_agent.sinks import Life, Sink, SinkDown, TooLarge
+from edge_agent.waits import soon
 
 log = logging.getLogger("edge.delivery")
 
@@ -38,7 +39,8 @@ FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
 LONGEST_WISH = 600.0
 """Seconds that a server may ask us to wait."""
 LONG_OUTAGE, SPREAD = 60.0, 30.0
-"""After an outage of so many seconds the backlog waits up to so many more: all boxes of a city come back at once."""
+"""After an outage of so many seconds the backlog waits up to so many more: all boxes of a city come back at once. The
+same at the start with a reading that has waited for so long: the boxes too may have been without power."""
 LOOK = 20.0
 """Seconds between two looks at whether the server is still the same process."""
 AHEAD_EVERY = 2.0
@@ -127,10 +129,10 @@ class Pace:
         self.backlog_from = max(self.backlog_from, time.monotonic() + seconds)
 
 
-async def forward(sink: Sink, journal: Journal, now: SinkNow, rate: int | None = None) -> None:
+async def forward(sink: Sink, journal: Journal, now: SinkNow, rate: int | None = None, spread: float = SPREAD) -> None:
     """Bring the journal's rows to `sink`, for ever. Nothing is settled before the sink has confirmed it."""
     try:
-        await Delivery(sink, journal, now, rate).run()
+        await Delivery(sink, journal, now, rate, spread).run()
     finally:
         journal.unsend(sink.id)
         await sink.close()
@@ -139,12 +141,15 @@ async def forward(sink: Sink, journal: Journal, now: SinkNow, rate: int | None =
 class Delivery:
     """The way to one sink."""
 
-    def __init__(self, sink: Sink, journal: Journal, now: SinkNow, rate: int | None) -> None:
-        """Ask nothing yet."""
+    def __init__(self, sink: Sink, journal: Journal, now: SinkNow, rate: int | None, spread: float) -> None:
+        """Ask nothing yet. `spread`: see SPREAD."""
         self._sink = sink
         self._journal = journal
         self._now = now
         self._pace = Pace(sink.most_bytes, rate)
+        self._spread = spread
+        self._began_late = False
+        """True: something had waited for long when we began, and nothing was taken yet."""
         self._pause = FIRST_PAUSE
         self._met = False
         """True: the server told what it is, and has answered ever since."""
@@ -156,6 +161,8 @@ class Delivery:
 
     async def run(self) -> None:
         """For ever."""
+        oldest = await soon(self._journal.oldest_waiting_ms(self._sink.id), None)
+        self._began_late = oldest is not None and time.time() - oldest / 1000 > LONG_OUTAGE
         while True:
             try:
                 await self._turn()
@@ -295,12 +302,13 @@ class Delivery:
             resting.result()
 
     def _works(self) -> None:
-        now = self._now
+        now, late, self._began_late = self._now, self._began_late, False
         if now.state != "up":
             away = time.time() - now.since
             log.warning("sink up sink=%s after=%.0fs", self._sink.id, away)
             now.state, now.error, now.what = "up", None, ""
-            if away > LONG_OUTAGE:
-                self._pace.rest(random.uniform(0, SPREAD))
+            late = late or away > LONG_OUTAGE
+        if late:
+            self._pace.rest(random.uniform(0, self._spread))
         now.last_success = time.time()
         self._pause = FIRST_PAUSE

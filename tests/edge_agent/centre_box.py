@@ -56,6 +56,12 @@ class Centre:
 def fill(folder: Path, rows: int, *, old: bool = True) -> Store:
     """A journal with `rows` readings, each committed alone; `old`: by an agent that ended an hour ago."""
     store = Store(folder / "journal.db", "cl-02", "boot", ROOM)
+    more(store, rows, old=old)
+    return store
+
+
+def more(store: Store, rows: int, *, old: bool = True) -> None:
+    """So many further readings, each committed alone; `old`: an hour ago."""
     now = time.time_ns() // 1_000_000
     for n in range(rows):
         group = Group()
@@ -65,7 +71,6 @@ def fill(folder: Path, rows: int, *, old: bool = True) -> Store:
         with store._db as db:
             db.execute("UPDATE blobs SET committed_ms = committed_ms - 3600000")
         store.reopen()
-    return store
 
 
 def deliver(
@@ -73,14 +78,15 @@ def deliver(
     sink: Sink,
     script: Callable[[Journal, SinkNow], Awaitable[None]],
     rate: int | None = None,
+    spread: float = 0.0,
 ) -> None:
-    """Run `script` while the journal is brought to `sink`."""
+    """Run `script` while the journal is brought to `sink`, whose backlog starts at once unless `spread` says else."""
 
     async def main() -> None:
         journal = Journal(store, {"centre": ()}, 0.01, 30)
         now = SinkNow("centre", "here")
         tasks = [asyncio.create_task(journal.run())]
-        tasks.append(asyncio.create_task(forward(sink, journal, now, rate), name="forward"))
+        tasks.append(asyncio.create_task(forward(sink, journal, now, rate, spread), name="forward"))
         try:
             await script(journal, now)
         finally:

@@ -21,7 +21,7 @@ from edge_agent.rows import Row
 from edge_agent.sinks import Life, SinkDown, TooLarge
 from edge_agent.sinks.influx import InfluxSink
 from edge_agent.sinks.isolate import isolate
-from tests.edge_agent.centre_box import ROOM, Centre, deliver, fill, reading
+from tests.edge_agent.centre_box import ROOM, Centre, deliver, fill, more, reading
 from tests.waiting import until
 
 # --- live first -------------------------------------------------------------------------------------------------------
@@ -57,10 +57,13 @@ def test_backlog_after_a_long_outage_waits_a_random_while(tmp_path: Path, monkey
     monkeypatch.setattr(delivery, "LONG_OUTAGE", 0.0)
     monkeypatch.setattr(delivery, "FIRST_PAUSE", 0.05)
     monkeypatch.setattr("edge_agent.delivery.random.uniform", lambda low, high: 1.0 if high > 2 else low)
-    store, centre = fill(tmp_path, 2000), Centre()
-    centre.down = SinkDown("unreachable", "nobody there")
+    store, centre = fill(tmp_path, 1, old=False), Centre()
 
     async def script(journal: Journal, now: SinkNow) -> None:
+        await until(lambda: now.last_success > 0)
+        centre.down = SinkDown("unreachable", "nobody there")
+        await journal.call(more, store, 1999)
+        await journal.grown()
         await until(lambda: now.state == "down")
         journal.put([reading(1)])
         await until(lambda: journal.top == 2001)
@@ -71,7 +74,55 @@ def test_backlog_after_a_long_outage_waits_a_random_while(tmp_path: Path, monkey
         rest = [at for at, row in centre.got if 600 < row.id < 2001]
         assert min(rest) - back > 0.5
 
-    deliver(store, centre, script)
+    deliver(store, centre, script, spread=30.0)
+
+
+@pytest.mark.parametrize("away", [False, True])
+def test_backlog_of_a_box_that_starts_late_waits_a_random_while(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, away: bool
+) -> None:
+    """Power came back to a whole city: old readings wait though no outage was seen, or only its last moment."""
+    monkeypatch.setattr(delivery, "FIRST_PAUSE", 0.05)
+    monkeypatch.setattr("edge_agent.delivery.random.uniform", lambda low, high: 0.7 if high > 2 else low)
+    store, centre = fill(tmp_path, 2000), Centre()
+    centre.down = SinkDown("unreachable", "nobody there") if away else None
+
+    async def script(journal: Journal, now: SinkNow) -> None:
+        if away:
+            await until(lambda: now.state == "down")
+        journal.put([reading(1)])
+        centre.down = None
+        await until(lambda: 2001 in centre.ids)
+        await until(lambda: journal.waiting("centre") == 0)
+        first, rest = centre.got[0][0], [at for at, row in centre.got if 1000 < row.id < 2001]
+        assert min(rest) - first > 0.5
+        assert next(at for at, row in centre.got if row.id == 2001) - first < 0.5
+
+    deliver(store, centre, script, spread=30.0)
+
+
+@pytest.mark.parametrize("old", [False, True])
+def test_backlog_after_a_short_outage_goes_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, old: bool) -> None:
+    """Nobody else waited for it; nor does one that has begun wait again, whatever happens on the way."""
+    monkeypatch.setattr(delivery, "FIRST_PAUSE", 0.05)
+    store, centre, drawn = fill(tmp_path, 10, old=old), Centre(), list[float]()
+
+    def draw(low: float, high: float) -> float:
+        drawn.append(high)
+        return low
+
+    monkeypatch.setattr("edge_agent.delivery.random.uniform", draw)
+
+    async def script(journal: Journal, now: SinkNow) -> None:
+        await until(lambda: journal.waiting("centre") == 0)
+        centre.down = SinkDown("unreachable", "nobody there")
+        journal.put([reading(1)])
+        await until(lambda: now.state == "down")
+        centre.down = None
+        await until(lambda: now.state == "up" and journal.waiting("centre") == 0)
+        assert drawn.count(0.03) == old
+
+    deliver(store, centre, script, spread=0.03)
 
 
 def test_requests_grow_on_a_quick_line_and_shrink_on_a_slow_one() -> None:
