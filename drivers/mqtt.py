@@ -36,7 +36,8 @@ GATHER = 0.01
 """Seconds for which the first message waits for company: a batch costs more than a message."""
 IDLE = 5.0
 """Longest wait without a sign of life to the watchdog."""
-LEAST_PAUSE, MOST_PAUSE = 1.0, 30.0
+LEAST_PAUSE, MOST_PAUSE = 1.0, 25.0
+"""Seconds between two attempts. So that readings are back within 30: the last attempt and a commit come on top."""
 STABLE = 10.0
 """A connection that lasted this long starts the next back-off from the beginning."""
 UNSTEADY, SHORT = 3, 60.0
@@ -256,7 +257,7 @@ class MqttConnection:
             self._down("broker_unreachable", where=self.where, error=link.error)
 
     async def _rest(self) -> None:
-        """Wait 1 s, 2 s … 30 s with jitter, so that boxes do not come back together after an outage."""
+        """Wait 1 s, 2 s … 25 s with jitter, so that boxes do not come back together after an outage."""
         if self._age(self._taken_over_at) < MOST_PAUSE:
             self._pause = MOST_PAUSE  # Two clients with one id would otherwise throw each other out for ever.
         left = random.uniform(0.5, 1.0) * self._pause

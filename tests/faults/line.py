@@ -1,4 +1,4 @@
-"""A thin line for one process: a network namespace with 256 kbit/s to the outside. Needs root and iproute2."""
+"""A thin line for one process: a network namespace with so many bits a second to the outside. Needs root, iproute2."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from contextlib import contextmanager
 import msgspec
 import pytest
 
-HOME = "198.18.70.1"
-"""This machine's end; 198.18.0.0/15 is for such trials (RFC 2544)."""
+from edge_agent.demo_servers import InfluxDB
+
+NET = f"198.18.{os.getpid() % 250}"
+"""Its first address is this machine's end, its second the namespace's; 198.18.0.0/15 is for such trials (RFC 2544)."""
 
 
 class Line(msgspec.Struct, frozen=True):
@@ -22,6 +24,25 @@ class Line(msgspec.Struct, frozen=True):
     """Words before a command that has to run behind the line."""
     host: str
     """Where a server has to listen to be reached from there."""
+
+
+class FarInfluxDB(InfluxDB):
+    """One that listens where the line ends."""
+
+    host = "127.0.0.1"
+
+    @property
+    def url(self) -> str:
+        """Address for `influxdb: {url: …}`."""
+        return f"http://{self.host}:{self.port}"
+
+    def command(self) -> list[str]:
+        """The usual one, at another address."""
+        command = super().command()
+        path = self.folder / "influxdb.conf"
+        text = path.read_text(encoding="utf-8").replace(f"127.0.0.1:{self.port}", f"{self.host}:{self.port}")
+        path.write_text(text, encoding="utf-8")
+        return command
 
 
 @contextmanager
@@ -34,7 +55,7 @@ def thin_line(rate: str) -> Iterator[Line]:
     name, outer, inner = f"edge-{os.getpid()}", f"eo{os.getpid()}", f"ei{os.getpid()}"
     try:
         _make(name, outer, inner, rate)
-        yield Line(("/usr/sbin/ip", "netns", "exec", name), HOME)
+        yield Line(("/usr/sbin/ip", "netns", "exec", name), f"{NET}.1")
     finally:
         subprocess.run(["/usr/sbin/ip", "netns", "delete", name], check=False, capture_output=True)
 
@@ -45,9 +66,9 @@ def _make(name: str, outer: str, inner: str, rate: str) -> None:
     for words in (
         ["/usr/sbin/ip", "netns", "add", name],
         ["/usr/sbin/ip", "link", "add", outer, "type", "veth", "peer", "name", inner, "netns", name],
-        ["/usr/sbin/ip", "address", "add", f"{HOME}/30", "dev", outer],
+        ["/usr/sbin/ip", "address", "add", f"{NET}.1/30", "dev", outer],
         ["/usr/sbin/ip", "link", "set", outer, "up"],
-        [*inside, "address", "add", "198.18.70.2/30", "dev", inner],
+        [*inside, "address", "add", f"{NET}.2/30", "dev", inner],
         [*inside, "link", "set", inner, "up"],
         [*inside, "link", "set", "lo", "up"],
         ["/usr/sbin/tc", "qdisc", "add", "dev", outer, *limit],

@@ -20,7 +20,7 @@ from edge_agent.demo_servers import InfluxDB
 from edge_agent.rows import Group
 from edge_agent.store import Store
 from tests.e2e.box import Agent, Process
-from tests.faults.line import Line, thin_line
+from tests.faults.line import FarInfluxDB, Line, thin_line
 from tests.faults.scale import SCALE
 from tests.faults.watched import newest_ms, used_by
 from tests.waiting import wait_until
@@ -51,25 +51,6 @@ LIVE = ("box.uptime_s", "power.voltage_l1_v", "water.distance_m")
 """Of the box and of both sensors."""
 MODBUS = 5020
 """In the namespace nobody else has it."""
-
-
-class FarInfluxDB(InfluxDB):
-    """One that listens where the line ends."""
-
-    host = "127.0.0.1"
-
-    @property
-    def url(self) -> str:
-        """Address for `influxdb: {url: …}`."""
-        return f"http://{self.host}:{self.port}"
-
-    def command(self) -> list[str]:
-        """The usual one, at another address."""
-        command = super().command()
-        path = self.folder / "influxdb.conf"
-        text = path.read_text(encoding="utf-8").replace(f"127.0.0.1:{self.port}", f"{self.host}:{self.port}")
-        path.write_text(text, encoding="utf-8")
-        return command
 
 
 def outage(folder: Path, seconds: int) -> int:
