@@ -114,7 +114,8 @@ def import_(arguments: argparse.Namespace) -> int:
                 total = redo.Imported(*map(operator.add, msgspec.structs.astuple(total), msgspec.structs.astuple(done)))
                 seen(raw.tell() / max(1, size))
     except (OSError, EOFError, zlib.error) as error:
-        raise Wrong(f"{arguments.file}: {error}") from None
+        why = error.strerror if isinstance(error, OSError) else None
+        raise Wrong(f"{arguments.file}: {why or error}") from None
     if arguments.json:
         print_json(total)
     else:

@@ -150,6 +150,7 @@ def export(path: Path, target: Path, span_ms: tuple[int, int], database: str, se
     """
     db = opened(path)
     found = Exported(str(target))
+    target = target.resolve()  # a link stays one
     part = target.with_name(f"{target.name}.part")
     try:
         with gzip.open(part, "wt", encoding="utf-8", compresslevel=6) as file:

@@ -43,6 +43,8 @@ def export(arguments: argparse.Namespace) -> int:
     """`edge journal export`: lines of a time to a file; 1: damaged rows were left out."""
     config, text = loaded(arguments)
     span = span_of(arguments, text)
+    if arguments.to.exists() and not arguments.to.is_file():  # a device must not be replaced by a file
+        raise Wrong(text("journal.no_file", file=str(arguments.to)))
     influx = next((sink.influxdb for sink in config.sinks if sink.influxdb), None)
     database = (influx.database or influx.bucket if influx else None) or "edge"
     try:

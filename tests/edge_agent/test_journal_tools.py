@@ -337,11 +337,15 @@ def test_refused_reading_is_dropped_and_stays_counted(tmp_path: Path, capsys: py
 
 
 def test_wrong_arguments_change_nothing_and_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A folder that is not there, an end before the beginning, a sink or a number that nobody knows."""
+    """No folder or a device to write to, an end before the beginning, a sink or a number that nobody knows."""
     file = box(tmp_path)
     fill(file)
     into = ("export", "--to", str(tmp_path / "no" / "out.lp.gz"))
+    (tmp_path / "link.gz").symlink_to("/dev/null")
     wrong = (
+        (("export", "--to", str(tmp_path)), f"{tmp_path} is there and is no file."),
+        (("export", "--to", str(tmp_path / "link.gz")), "link.gz is there and is no file."),
+        (("import", str(tmp_path)), f"{tmp_path}: Is a directory"),
         (into, "out.lp.gz cannot be written: No such file or directory."),
         ((*into, "--since", "1h", "--until", "2h"), "The end 2h lies before the beginning 1h."),
         (("resend", "--sink", "centre", "--from", "now", "--to", "1h"), "The end 1h lies before the beginning now."),
