@@ -24,6 +24,8 @@ from edge_agent.store import Store
 
 PORTION = 2000
 """Rows that are sent again in one go: a tenth of a second, in which nothing is committed."""
+SOUGHT = 500
+"""Rows in which lines are sought in one go: some ten milliseconds."""
 
 
 class NoSuchSink(Exception):
@@ -139,25 +141,45 @@ async def put_lines(journal: Journal, text: str) -> Imported:
     lines: list[Line] = []
     if given:
         await journal.flush()
+        times = [line.time for line in given]
+        sought = _Sought({line.text() for line in given}, min(times), max(times))
+        while await journal.call(_seek, journal.store, sought, journal.top):  # in portions, as in `resend`
+            pass
         async with journal.alone():
-            there = await journal.call(_there, journal.store, given)
-            lines = [line for line in given if line.text() not in there]
+            while await journal.call(_seek, journal.store, sought, journal.store.last_id):  # what came since
+                pass
+            lines = [line for line in given if line.text() not in sought.there]
             if lines:
                 await journal.call(_append, journal.store, lines, Counter[Key]())
                 await journal.grown()
     return Imported(len(lines), sum(len(line.fields) for line in lines), refused, len(given) - len(lines))
 
 
-def _there(store: Store, lines: Sequence[Line]) -> set[str]:
-    """Those of the lines that the journal has."""
-    sought = {line.text() for line in lines}
-    times = [line.time for line in lines]
-    query = "SELECT body FROM blobs WHERE last_ms >= ? AND first_ms <= ?"
-    found: set[str] = set()
-    for (body,) in store.select(query, min(times), max(times)):
+class _Sought(msgspec.Struct):
+    """Lines that the journal may have already."""
+
+    lines: set[str]
+    first_ms: int
+    last_ms: int
+    reached: int = 0
+    """Rows up to this one were looked through."""
+    there: set[str] = set()
+    """Those of the lines that it has."""
+
+
+def _seek(store: Store, sought: _Sought, top: int) -> bool:
+    """Look through some more rows up to `top`; False: there are no more."""
+    some = "(SELECT id, first_ms, last_ms, body FROM blobs WHERE id > ? AND id <= ? ORDER BY id LIMIT ?)"
+    span = (sought.reached, top, SOUGHT)
+    bodies = store.select(
+        f"SELECT body FROM {some} WHERE last_ms >= ? AND first_ms <= ?", *span, sought.first_ms, sought.last_ms
+    )
+    for (body,) in bodies:
         with contextlib.suppress(*DAMAGED):  # a damaged row has nothing that could be there twice
-            found |= sought.intersection(unpack(body).splitlines(keepends=True))
-    return found
+            sought.there |= sought.lines.intersection(unpack(body).splitlines(keepends=True))
+    ((reached,),) = store.select(f"SELECT max(id) FROM {some}", *span)
+    sought.reached = reached or sought.reached
+    return reached is not None
 
 
 def readable(text: str) -> tuple[list[Line], int]:

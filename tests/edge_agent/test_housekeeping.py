@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 
 from drivers.reading import Readings, Source, quantities
-from edge_agent import housekeeping
+from edge_agent import housekeeping, redo
+from edge_agent.body import unpack
 from edge_agent.journal import Journal, Settled
 from edge_agent.ledger import FOLDED
+from edge_agent.redo import SOUGHT
 from edge_agent.rows import Group
 from edge_agent.store import Store
 
@@ -42,6 +44,29 @@ def test_long_ledger_is_counted_beside_the_commits(tmp_path: Path) -> None:
         journal.put([Readings(LEVEL, time.time_ns() // 1_000_000, 1, (1.0,))])
         await journal.flush()
         assert sum(row["stored"] for row in (await asking).values()) in (6 * FOLDED, 6 * FOLDED + 1)
+        await journal.close()
+
+    asyncio.run(main())
+
+
+def test_lines_of_a_long_time_are_imported_beside_the_commits(tmp_path: Path) -> None:
+    """Whether the journal has them already is looked up in portions; what was committed meanwhile is known too."""
+    store = filled(tmp_path, 8 * SOUGHT)
+
+    async def main() -> None:
+        journal = Journal(store, {"centre": ()}, 0.01, 30)
+        bodies = store.select("SELECT body FROM blobs WHERE id IN (1, 2000, 4000)")
+        known = "".join(unpack(body) for (body,) in bodies)
+        late = Readings(LEVEL, time.time_ns() // 1_000_000, 1, (7.5,))
+        said = f"water,site=cl-02,sensor=water-1 level_m=7.5,q=0i {late.time}\n"
+        importing = asyncio.create_task(redo.put_lines(journal, known + said + said.replace("7.5", "8.5")))
+        committed = 0
+        while not importing.done():
+            journal.put([late] if not committed else [])
+            await journal.flush()
+            committed += not importing.done()
+        assert committed >= 4
+        assert await importing == redo.Imported(1, 1, 0, 4)
         await journal.close()
 
     asyncio.run(main())
