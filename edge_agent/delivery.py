@@ -43,6 +43,8 @@ LONG_OUTAGE, SPREAD = 60.0, 30.0
 same at the start with a reading that has waited for so long: the boxes too may have been without power."""
 LOOK = 20.0
 """Seconds between two looks at whether the server is still the same process."""
+IDLE_LOOK = 60.0
+"""Seconds without an answer, nothing being sent, after which we ask whether the server is there at all."""
 AHEAD_EVERY = 2.0
 """Seconds between two looks at what came while the disk takes nothing."""
 
@@ -68,7 +70,7 @@ class SinkNow(msgspec.Struct):
     hurry: Callable[[], object] | None = None
     """While the next attempt is waited for: make it now. None also where the server asked to be left alone."""
     dropped: int = 0
-    """Readings that the server says it took and threw away, from whomever, since the agent looks."""
+    """Values that the server says it took and threw away, `q` among them and from whomever, since the agent looks."""
     dropped_why: str = ""
     dropped_since: float = 0.0
     """Unix seconds of the first of them."""
@@ -149,12 +151,13 @@ class Delivery:
         self._pace = Pace(sink.most_bytes, rate)
         self._spread = spread
         self._began_late = False
-        """True: something had waited for long when we began, and nothing was taken yet."""
+        """True: something had waited for long when we began, and the server has not answered yet."""
         self._pause = FIRST_PAUSE
         self._met = False
         """True: the server told what it is, and has answered ever since."""
         self._life: Life | None = None
         self._looked = 0.0
+        self._answered = time.monotonic()
         self._sent: deque[Sent] = deque()
         self._ahead = 0
         """Readings before this number of `Unwritten` were sent ahead, or are on disk."""
@@ -162,7 +165,9 @@ class Delivery:
     async def run(self) -> None:
         """For ever."""
         oldest = await soon(self._journal.oldest_waiting_ms(self._sink.id), None)
-        self._began_late = oldest is not None and time.time() - oldest / 1000 > LONG_OUTAGE
+        if oldest is not None and time.time() - oldest / 1000 > LONG_OUTAGE:
+            self._began_late = True
+            self._begin_at_random()
         while True:
             try:
                 await self._turn()
@@ -179,6 +184,7 @@ class Delivery:
         if self._due() <= 0 or self._journal.unheard:
             await self._look()
             self._journal.heard()
+            self._idles()
         if await self._send_ahead():
             return
         rows = await self._next()
@@ -188,11 +194,12 @@ class Delivery:
             await self._look()
         size, began = sum(len(row.body) for row in rows), time.monotonic()
         settled = await self._sink.send(rows)
-        self._pace.took(time.monotonic() - began, size)
-        if is_backlog(self._journal, rows):
-            self._pace.spent(settled.bytes or size)
+        if settled.delivered or settled.held:  # else the sink wanted none of them, and nobody was asked
+            self._pace.took(time.monotonic() - began, size)
+            if is_backlog(self._journal, rows):
+                self._pace.spent(settled.bytes or size)
+            self._works()
         self._taken(rows, settled)
-        self._works()
 
     async def _next(self) -> list[Row]:
         """The next rows; none when nothing came until the server has to be looked at or the backlog may go on."""
@@ -234,16 +241,17 @@ class Delivery:
 
     def _due(self) -> float:
         """Seconds until the server has to be looked at again."""
+        now = time.monotonic()
         if self._life is None or not self._sent:
-            return LOOK
-        now, hold = time.monotonic(), self._life.hold
+            return self._answered + IDLE_LOOK - now
+        hold = self._life.hold
         return max(self._sent[0].at + hold - now, self._looked + min(hold, LOOK) - now)
 
     async def _look(self) -> None:
         """Ask whether the server is who it was; settle what it has had for long enough. Raises SinkDown."""
         asked = time.monotonic()
         life = await self._sink.life()
-        self._looked = time.monotonic()
+        self._looked = self._answered = time.monotonic()
         before, self._life, self._met = self._life, life, True
         if life is None or (before and before.started != life.started):
             self._send_again()
@@ -266,7 +274,7 @@ class Delivery:
             return  # what it threw away before we came is not our affair
         for why, n in life.dropped.items():
             if (more := n - known.get(why, 0)) > 0:
-                log.error("sink drops readings sink=%s why=%s readings=%d", self._sink.id, why, more)
+                log.error("sink drops readings sink=%s why=%s values=%d", self._sink.id, why, more)
                 self._now.dropped_since = self._now.dropped_since or time.time()
                 self._now.dropped += more
                 self._now.dropped_why = why
@@ -301,14 +309,26 @@ class Delivery:
         if not resting.cancelled():
             resting.result()
 
+    def _idles(self) -> None:
+        """The server is there and nothing waits for it: what was wrong is over."""
+        if self._now.state != "up" and not self._journal.waiting(self._sink.id) and not self._journal.unwritten.overdue:
+            self._is_up()
+
     def _works(self) -> None:
+        """It took something."""
+        self._is_up()
+        self._now.last_success = time.time()
+        self._answered = time.monotonic()
+
+    def _is_up(self) -> None:
         now, late, self._began_late = self._now, self._began_late, False
         if now.state != "up":
             away = time.time() - now.since
             log.warning("sink up sink=%s after=%.0fs", self._sink.id, away)
             now.state, now.error, now.what = "up", None, ""
-            late = late or away > LONG_OUTAGE
-        if late:
-            self._pace.rest(random.uniform(0, self._spread))
-        now.last_success = time.time()
+            if late or away > LONG_OUTAGE:
+                self._begin_at_random()
         self._pause = FIRST_PAUSE
+
+    def _begin_at_random(self) -> None:
+        self._pace.rest(random.uniform(0, self._spread))

@@ -101,6 +101,16 @@ def life(settings: Influx) -> Life | None:
     return asyncio.run(main())
 
 
+def asked(of: list[str], answer: Answer) -> Answer:
+    """The same, and `of` gets the path of each request."""
+
+    def noted(request: Request, body: bytes) -> None:
+        of.append(request.path)
+        answer(request, body)
+
+    return noted
+
+
 # --- what it is -------------------------------------------------------------------------------------------------------
 
 
@@ -110,6 +120,18 @@ def test_server_that_cannot_be_asked_just_now_is_not_taken_for_a_durable_one(sta
     with server(give(status, Retry_After="7")) as settings, pytest.raises(SinkDown) as down:
         life(settings)
     assert (down.value.what, down.value.retry_after) == ("throttled", 7)
+
+
+@pytest.mark.parametrize("page", [b"", b'vm_app_version{version="x"} 1\n'])
+def test_redirect_of_the_look_is_not_followed(page: bytes) -> None:
+    """Where a captive portal sends us nobody is asked, and nothing there says what our server is."""
+    paths: list[str] = []
+    there = {"X_Influxdb_Version": "2.7"} if not page else {}
+    with server(asked(paths, give(200, page, **there))) as portal:
+        elsewhere = give(302, Location=f"{portal.url}/login")
+        with server(elsewhere) as settings:
+            assert life(settings) is None
+    assert paths == []
 
 
 def test_server_without_counters_is_as_good_as_its_answers() -> None:
@@ -203,6 +225,27 @@ def test_reading_that_is_refused_is_held_and_the_rest_goes(status: int) -> None:
 
 
 # --- a connection that breaks -----------------------------------------------------------------------------------------
+
+
+def test_batch_of_which_nothing_is_wanted_asks_nobody() -> None:
+    """All of it is excluded, whatever the server would have said; beside a reading that is refused too."""
+    text = "".join(Encoder("cl-02").encode(Readings(LEVEL, n, n, (n,))) for n in range(3))
+    unwanted, wanted = Row(3, 3, 0, pack(text)), Row(4, 1, 0, pack("air,site=cl-02,sensor=a pm25_ugm3=1.0,q=0i 9\n"))
+    paths: list[str] = []
+
+    def take(request: Request, body: bytes) -> None:
+        (give(400, b"no") if b"air" in gzip.decompress(body) else give(204))(request, body)
+
+    async def main(settings: Influx) -> None:
+        sink = InfluxSink("centre", settings, only=("air",))
+        assert await sink.send([unwanted]) == Settled(0, excluded=3)
+        assert paths == []
+        settled = await sink.send([unwanted, wanted])
+        assert (settled.delivered, settled.excluded, [held.words for held in settled.held]) == (0, 3, ["no"])
+        await sink.close()
+
+    with server(asked(paths, take)) as settings:
+        asyncio.run(main(settings))
 
 
 def test_connection_reset_right_after_the_answer_changes_nothing() -> None:

@@ -20,7 +20,7 @@ ROOM = 64 << 20
 
 
 class Centre:
-    """A sink of this test: takes everything, unless it is told to be down; remembers what it got."""
+    """A sink of this test: takes everything, unless it is told to be down, or gone; remembers what it got."""
 
     id = "centre"
     only: tuple[str, ...] = ()
@@ -32,9 +32,12 @@ class Centre:
         self.got: list[tuple[float, Row]] = []
         self.down: SinkDown | None = None
         self.alive: Life | None = None
+        self.gone: SinkDown | None = None
+        self.asked: list[str] = []
 
     async def send(self, rows: Sequence[Row]) -> Settled:
         """See Sink."""
+        self.asked.append("send")
         if self.down:
             raise self.down
         self.got += [(time.monotonic(), row) for row in rows]
@@ -42,6 +45,9 @@ class Centre:
 
     async def life(self) -> Life | None:
         """See Sink."""
+        self.asked.append("life")
+        if self.gone:
+            raise self.gone
         return self.alive
 
     async def close(self) -> None:

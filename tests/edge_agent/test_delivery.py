@@ -62,16 +62,16 @@ def test_backlog_after_a_long_outage_waits_a_random_while(tmp_path: Path, monkey
     async def script(journal: Journal, now: SinkNow) -> None:
         await until(lambda: now.last_success > 0)
         centre.down = SinkDown("unreachable", "nobody there")
-        await journal.call(more, store, 1999)
+        await journal.call(more, store, 999)
         await journal.grown()
         await until(lambda: now.state == "down")
         journal.put([reading(1)])
-        await until(lambda: journal.top == 2001)
+        await until(lambda: journal.top == 1001)
         centre.down = None
-        await until(lambda: 2001 in centre.ids)
+        await until(lambda: 1001 in centre.ids)
         back = time.monotonic()
         await until(lambda: journal.waiting("centre") == 0)
-        rest = [at for at, row in centre.got if 600 < row.id < 2001]
+        rest = [at for at, row in centre.got if 400 < row.id < 1001]
         assert min(rest) - back > 0.5
 
     deliver(store, centre, script, spread=30.0)
@@ -84,7 +84,7 @@ def test_backlog_of_a_box_that_starts_late_waits_a_random_while(
     """Power came back to a whole city: old readings wait though no outage was seen, or only its last moment."""
     monkeypatch.setattr(delivery, "FIRST_PAUSE", 0.05)
     monkeypatch.setattr("edge_agent.delivery.random.uniform", lambda low, high: 0.7 if high > 2 else low)
-    store, centre = fill(tmp_path, 2000), Centre()
+    store, centre = fill(tmp_path, 1000), Centre()
     centre.down = SinkDown("unreachable", "nobody there") if away else None
 
     async def script(journal: Journal, now: SinkNow) -> None:
@@ -92,11 +92,11 @@ def test_backlog_of_a_box_that_starts_late_waits_a_random_while(
             await until(lambda: now.state == "down")
         journal.put([reading(1)])
         centre.down = None
-        await until(lambda: 2001 in centre.ids)
+        await until(lambda: 1001 in centre.ids)
         await until(lambda: journal.waiting("centre") == 0)
-        first, rest = centre.got[0][0], [at for at, row in centre.got if 1000 < row.id < 2001]
+        first, rest = centre.got[0][0], [at for at, row in centre.got if 700 < row.id < 1001]
         assert min(rest) - first > 0.5
-        assert next(at for at, row in centre.got if row.id == 2001) - first < 0.5
+        assert next(at for at, row in centre.got if row.id == 1001) - first < 0.5
 
     deliver(store, centre, script, spread=30.0)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,7 +12,8 @@ import pytest
 
 from edge_agent import delivery, unwritten
 from edge_agent.delivery import SinkNow, forward
-from edge_agent.journal import Journal
+from edge_agent.journal import Journal, Settled
+from edge_agent.rows import Row
 from edge_agent.sinks import Life, SinkDown
 from tests.edge_agent.centre_box import Centre, deliver, fill, reading
 from tests.waiting import until
@@ -79,7 +80,7 @@ def test_delivery_begun_anew_sends_what_was_in_doubt_again(tmp_path: Path) -> No
     async def main() -> None:
         journal = Journal(store, {"centre": ()}, 0.01, 30)
         for times in (1, 2):
-            sending = asyncio.create_task(forward(centre, journal, SinkNow("centre", "here")))
+            sending = asyncio.create_task(forward(centre, journal, SinkNow("centre", "here"), spread=0.0))
             await until(lambda times=times: len(centre.got) == 10 * times)  # type: ignore[misc]  # default of a lambda
             sending.cancel()
             await asyncio.gather(sending, return_exceptions=True)
@@ -115,6 +116,85 @@ def test_only_a_server_that_overwrites_is_sent_anything_ahead(
 
 
 # --- a sink that fails ------------------------------------------------------------------------------------------------
+
+
+def test_server_is_looked_at_before_it_is_sent_anything_after_a_failure(tmp_path: Path) -> None:
+    """It may be another process that has lost what was in doubt: that goes out again, before the doubt is over."""
+    store, centre = fill(tmp_path, 10), Centre()
+    centre.alive = Life(3600.0, 100.0, {})
+
+    async def script(journal: Journal, now: SinkNow) -> None:
+        await until(lambda: len(centre.got) == 10)
+        centre.down = SinkDown("unreachable", "words")
+        journal.put([reading(1)])
+        await until(lambda: now.state == "down")
+        centre.asked.clear()
+        centre.alive, centre.down = Life(3600.0, 200.0, {}), None
+        await until(lambda: len(centre.got) == 21)
+        assert centre.asked[:2] == ["life", "send"]
+        assert sorted(centre.ids) == sorted([*range(1, 11)] * 2 + [11])
+
+    deliver(store, centre, script)
+
+
+def test_sink_with_nothing_to_do_is_looked_at_now_and_then(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that went away in the night is told then, not by the first reading of a morning; so is its return."""
+    monkeypatch.setattr(delivery, "IDLE_LOOK", 0.1)
+    monkeypatch.setattr(delivery, "FIRST_PAUSE", 0.05)
+    store, centre = fill(tmp_path, 1), Centre()
+
+    async def script(journal: Journal, now: SinkNow) -> None:
+        await until(lambda: journal.waiting("centre") == 0)
+        taken, centre.gone = now.last_success, SinkDown("unreachable", "nobody there")
+        await until(lambda: now.state == "down")
+        centre.gone = None
+        await until(lambda: now.state == "up")
+        assert (now.last_success, now.error, centre.asked.count("send")) == (taken, None, 1)
+
+    deliver(store, centre, script)
+
+
+def test_look_does_not_hide_that_what_waits_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A server that tells what it is and takes nothing stays refusing until it takes something."""
+    monkeypatch.setattr(delivery, "IDLE_LOOK", 0.02)
+    monkeypatch.setattr(delivery, "FIRST_PAUSE", 0.03)
+    store, centre = fill(tmp_path, 1), Centre()
+    centre.down = SinkDown("refused", "unauthorized")
+
+    async def script(journal: Journal, now: SinkNow) -> None:
+        await until(lambda: centre.asked.count("send") >= 3)
+        assert now.state == "refusing"
+
+    deliver(store, centre, script)
+    assert "sink up" not in caplog.text
+
+
+def test_batch_of_which_the_sink_wants_nothing_says_nothing_of_the_server(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nobody was asked: what failed has not come back, and the pauses do not begin anew."""
+    monkeypatch.setattr(delivery, "FIRST_PAUSE", 0.03)
+    store, centre = fill(tmp_path, 1), Centre()
+    centre.down = SinkDown("refused", "unauthorized")
+    failing = centre.send
+
+    async def send(rows: Sequence[Row]) -> Settled:
+        if any(row.id == 1 for row in rows):
+            return await failing(rows)
+        return Settled(0, excluded=sum(row.readings for row in rows))
+
+    centre.send = send  # type: ignore[method-assign]
+
+    async def script(journal: Journal, now: SinkNow) -> None:
+        await until(lambda: now.state == "refusing")
+        journal.put([reading(n) for n in range(600)])
+        await until(lambda: journal.states["centre"].excluded == 600)
+        assert (now.state, now.last_success, journal.waiting("centre")) == ("refusing", 0.0, 1)
+
+    deliver(store, centre, script)
+    assert "sink up" not in caplog.text
 
 
 def test_pauses_begin_anew_after_a_success(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
