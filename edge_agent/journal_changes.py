@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, TypeVar, cast
+from typing import IO, TYPE_CHECKING, Any, TypeVar, cast
 
 import msgspec
 
@@ -47,12 +47,14 @@ class _Order(msgspec.Struct, frozen=True):
     """Below /journal."""
     body: bytes
     work: Work
+    rest: Callable[[Any], bytes | None] = lambda _: None
+    """What is asked next after an answer; None: nothing, that answer is all."""
 
 
 LINES, BYTES = 2000, 128 << 10
 """Of one import request, at most, but for the last line of it: the agent takes no question above 512 KiB."""
 MOST_SECONDS = 900.0
-"""For one request: to send a month again, the agent looks at each row of it."""
+"""For one request: what it needs may have to be counted first."""
 GZIP = b"\x1f\x8b"
 
 
@@ -152,11 +154,17 @@ def resend(arguments: argparse.Namespace) -> int:
     """`edge journal resend`: after a server lost its database."""
     config, text = loaded(arguments)
     sink, (since, until) = arguments.sink, span_of(arguments, text)
-    body = msgspec.json.encode(Resend(sink, since, until))
-    order = _Order("resend", body, lambda j: redo.resend(j, sink, since, until))
-    found = _change(arguments, config, text, order, redo.Resent)
+    with showing(text("journal.resending")) as seen:
+
+        def rest(done: redo.Resending) -> bytes | None:
+            seen(done.share)
+            return None if done.is_all else msgspec.json.encode(Resend(sink, since, until, done))
+
+        body = msgspec.json.encode(Resend(sink, since, until))
+        order = _Order("resend", body, lambda j: redo.resend(j, sink, (since, until), seen), rest)
+        found = _change(arguments, config, text, order, redo.Resending)
     if arguments.json:
-        print_json(found)
+        print_json(redo.Resent(sink, found.readings, found.rows))
     else:
         print(text("journal.resent", sink=sink, readings=found.readings))
     return 0
@@ -201,7 +209,10 @@ def _change(arguments: argparse.Namespace, config: Config, text: Text, order: _O
         raise wrong(error, config, text) from None
     with maintaining(arguments, config, text) as token:
         how = {"method": "POST", "body": order.body, "token": token, "timeout": MOST_SECONDS}
-        return asked(config, text, f"/journal/{order.path}", answer, **how)
+        found = asked(config, text, f"/journal/{order.path}", answer, **how)
+        while body := order.rest(found):
+            found = asked(config, text, f"/journal/{order.path}", answer, **how | {"body": body})
+        return found
 
 
 def _alone(config: Config, text: Text, work: Work) -> object:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
@@ -20,11 +21,12 @@ T = TypeVar("T")
 
 
 class Resend(msgspec.Struct, frozen=True):
-    """POST /journal/resend: milliseconds since 1970, both ends included."""
+    """POST /journal/resend: milliseconds since 1970, both ends included. `so_far`: the answer to the portion before."""
 
     sink: str
     from_ms: int
     to_ms: int
+    so_far: redo.Resending | None = None
 
 
 class Pick(msgspec.Struct, frozen=True):
@@ -39,7 +41,8 @@ def routes(app: App) -> list[web.RouteDef]:
 
     async def of_resend(request: web.Request) -> web.Response:
         ask = await _asked(request, Resend)
-        return await _done(app, request, ask.sink, lambda: redo.resend(app.journal, ask.sink, ask.from_ms, ask.to_ms))
+        some = partial(redo.resend_some, app.journal, ask.sink, (ask.from_ms, ask.to_ms), ask.so_far)
+        return await _done(app, request, ask.sink, some, begins=ask.so_far is None)
 
     async def of_release(request: web.Request) -> web.Response:
         ask = await _asked(request, Pick)
@@ -68,7 +71,9 @@ async def _asked(request: web.Request, kind: type[T]) -> T:
         raise web.HTTPBadRequest(text=str(error)) from None
 
 
-async def _done(app: App, request: web.Request, sink: str, work: Callable[[], Awaitable[object]]) -> web.Response:
+async def _done(
+    app: App, request: web.Request, sink: str, work: Callable[[], Awaitable[object]], *, begins: bool = True
+) -> web.Response:
     by = holder(app, request)
     path = request.path.rsplit("/", 1)[-1]
     try:
@@ -77,7 +82,8 @@ async def _done(app: App, request: web.Request, sink: str, work: Callable[[], Aw
         raise _refused("no_sink", app.text("journal.no_sink", sink=sink)) from None
     except sqlite3.Error as error:
         raise failed(app, error) from None
-    app.audit.note(by.name, by.user, f"journal {path}", sink)
+    if begins:
+        app.audit.note(by.name, by.user, f"journal {path}", sink)
     return web.Response(body=msgspec.json.encode(found), content_type="application/json")
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -38,6 +38,27 @@ class Resent(msgspec.Struct, frozen=True):
     sink: str
     readings: int
     rows: int
+
+
+class Resending(msgspec.Struct, frozen=True):
+    """What goes out again so far."""
+
+    readings: int
+    rows: int
+    reached: int
+    """Sequence number up to which the journal was looked through …"""
+    upto: int
+    """… and up to which it is to be."""
+
+    @property
+    def is_all(self) -> bool:
+        """True where nothing is left to look at."""
+        return self.reached >= self.upto
+
+    @property
+    def share(self) -> float:
+        """0 to 1."""
+        return self.reached / max(1, self.upto)
 
 
 class Imported(msgspec.Struct, frozen=True):
@@ -75,28 +96,43 @@ class Handled(msgspec.Struct, frozen=True):
 # --- sending again ----------------------------------------------------------------------------------------------------
 
 
-async def resend(journal: Journal, sink: str, from_ms: int, to_ms: int) -> Resent:
-    """Let the rows with readings of [from, to] go to `sink` again. Raises NoSuchSink, sqlite3.Error."""
+async def resend(
+    journal: Journal, sink: str, span_ms: tuple[int, int], seen: Callable[[float], None] = lambda _: None
+) -> Resending:
+    """Let the rows with readings of [from, to] go to `sink` again; `seen` hears the share that is done.
+
+    Raises NoSuchSink, sqlite3.Error.
+    """
+    done = await resend_some(journal, sink, span_ms)
+    seen(done.share)
+    while not done.is_all:
+        done = await resend_some(journal, sink, span_ms, done)
+        seen(done.share)
+    return done
+
+
+async def resend_some(
+    journal: Journal, sink: str, span_ms: tuple[int, int], so_far: Resending | None = None
+) -> Resending:
+    """One portion of it, after which readings can be committed. Raises NoSuchSink, sqlite3.Error."""
     _state(journal, sink)
-    await journal.flush()
-    reached, top = 0, journal.top
-    rows = readings = 0
-    while True:  # in portions: between them readings are committed
-        async with journal.alone():
-            state = _state(journal, sink)
-            found = await journal.call(_rows_of, journal.store, (from_ms, to_ms), (reached, top))
-            if not found:
-                break
-            settled = [row for row in found if _has(state.cursor, row[1])]
-            for side in await journal.call(_sides, journal.store, [row[1] for row in settled]):
-                _uncount(state, side)
-            for after, upto, _ in settled:
-                state.cursor.unsettle(after, upto)
-            journal.touch(sink)
-        reached, rows = found[-1][1], rows + len(settled)
-        readings += sum(n for _, _, n in settled)
-    await journal.flush()
-    return Resent(sink, readings, rows)
+    if so_far is None:
+        await journal.flush()
+        so_far = Resending(0, 0, 0, journal.top)
+    async with journal.alone():
+        state = _state(journal, sink)
+        found = await journal.call(_rows_of, journal.store, span_ms, (so_far.reached, so_far.upto))
+        settled = [row for row in found if _has(state.cursor, row[1])]
+        for side in await journal.call(_sides, journal.store, [row[1] for row in settled]):
+            _uncount(state, side)
+        for after, upto, _ in settled:
+            state.cursor.unsettle(after, upto)
+        journal.touch(sink)
+    if len(found) < PORTION:
+        await journal.flush()
+    reached = found[-1][1] if len(found) == PORTION else so_far.upto
+    readings = so_far.readings + sum(n for _, _, n in settled)
+    return Resending(readings, so_far.rows + len(settled), reached, so_far.upto)
 
 
 def _state(journal: Journal, sink: str) -> SinkState:

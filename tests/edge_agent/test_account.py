@@ -88,7 +88,7 @@ class Events:
         elif some == 2:
             await fold_all(journal)
         elif some == 3:
-            await redo.resend(journal, "centre", NOW, NOW + self.n * HOUR_MS // 40)
+            await redo.resend(journal, "centre", (NOW, NOW + self.n * HOUR_MS // 40))
         else:
             await redo.release(journal, "centre", [])
 
