@@ -54,29 +54,30 @@ class Backlog:
         self._saved = 0
 
     async def run(self) -> None:
-        """Look every few seconds, for ever."""
+        """Look every few seconds, for ever; at the first look of a quarter hour also write it down."""
         while True:
-            self.look(time.time())
+            if self.look(time.time()):
+                await asyncio.to_thread(self.save)  # a card that stalls must hold nobody else up
             await asyncio.sleep(EVERY)
 
-    def look(self, now: float) -> None:
-        """Note what waits now; at the first look of a quarter hour also on disk."""
+    def look(self, now: float) -> bool:
+        """Note what waits now; True where it is to be saved."""
         slot = int(now // SLOT_S)
         for sink, count in self._waiting().items():
             bar = self._slots.setdefault(sink, {})
             bar[slot] = max(count, bar.get(slot, 0))
             for old in [each for each in bar if not slot - SLOTS < each <= slot]:
                 del bar[old]  # also those of a clock that was wrong
-        if slot != self._saved:
-            self._saved = slot
-            self._save()
+        before, self._saved = self._saved, slot
+        return slot != before
 
     def bar(self, sink: str, now: float) -> list[int | None]:
         """SLOTS quarter hours, the newest last."""
         slot, known = int(now // SLOT_S), self._slots.get(sink, {})
         return [known.get(slot - SLOTS + 1 + i) for i in range(SLOTS)]
 
-    def _save(self) -> None:
+    def save(self) -> None:
+        """Write it down; nobody looks meanwhile."""
         try:
             self._file.write_bytes(msgspec.json.encode(self._slots))
         except OSError as error:
