@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
+from array import array
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from math import isnan, nan
 
 import msgspec
 
@@ -26,6 +28,43 @@ class Sample(msgspec.Struct, frozen=True):
     reason: str
 
 
+class _Trend:
+    """A number for each point and step, or nan: 8 bytes each and all of them from the start, so that it never grows."""
+
+    __slots__ = ("_numbers", "_slot", "_width")
+
+    def __init__(self, width: int, slot: int) -> None:
+        """`width`: how many points; `slot`: the step that comes first."""
+        self._width = width
+        self._slot = slot - 1
+        """The newest."""
+        self._numbers = array("d", (nan,)) * (SAMPLES * width)
+
+    def fits(self, values: Sequence[Value | None]) -> bool:
+        """It was made for as many points."""
+        return len(values) == self._width
+
+    def put(self, slot: int, values: Sequence[Value | None]) -> None:
+        """The values of a step after the newest; those left out have none."""
+        for skipped in range(max(self._slot + 1, slot - SAMPLES + 1), slot):
+            self._write(skipped, [nan] * self._width)
+        self._write(slot, [float(value) if isinstance(value, int | float) else nan for value in values])
+        self._slot = slot
+
+    def _write(self, slot: int, numbers: Sequence[float]) -> None:
+        at = slot % SAMPLES * self._width
+        self._numbers[at : at + self._width] = array("d", numbers)
+
+    def line(self, index: int, newest: int) -> list[float | None]:
+        """A point's SAMPLES steps until `newest`, oldest first."""
+        line: list[float | None] = [None] * SAMPLES
+        if index < self._width:
+            for slot in range(newest - SAMPLES + 1, self._slot + 1):
+                number = self._numbers[slot % SAMPLES * self._width + index]
+                line[SAMPLES - 1 - (newest - slot)] = None if isnan(number) else number
+        return line
+
+
 class History:
     """What a source brought last. It holds the readings themselves, so that taking one in costs next to nothing."""
 
@@ -34,8 +73,8 @@ class History:
     def __init__(self) -> None:
         """Empty."""
         self._recent: deque[Readings] = deque(maxlen=RECENT)
-        self._errors: deque[Readings] = deque(maxlen=ERRORS)
-        self._trend: deque[tuple[int, tuple[Value | None, ...]]] = deque(maxlen=SAMPLES)
+        self._errors: tuple[Readings, ...] = ()
+        self._trend: _Trend | None = None
         self._slot = -1
         self._wrong: dict[int, tuple[Reason, float]] = {}
 
@@ -45,9 +84,11 @@ class History:
         slot = int(now * SAMPLES / TREND_S)
         if slot != self._slot:
             self._slot = slot
-            self._trend.append((slot, readings.values))
+            if self._trend is None or not self._trend.fits(readings.values):
+                self._trend = _Trend(len(readings.values), slot)
+            self._trend.put(slot, readings.values)
         if readings.faults:
-            self._errors.append(readings)
+            self._errors = (*self._errors, readings)[-ERRORS:]
         if readings.faults or self._wrong:
             self._judge(readings.faults)
 
@@ -72,13 +113,7 @@ class History:
 
     def trend(self, index: int, now: float) -> list[float | None]:
         """Half an hour in SAMPLES steps, oldest first; None where nothing was read or the value is no number."""
-        newest = int(now * SAMPLES / TREND_S)
-        line: list[float | None] = [None] * SAMPLES
-        for slot, values in self._trend:
-            at = SAMPLES - 1 - (newest - slot)
-            if at >= 0 and index < len(values) and isinstance(value := values[index], int | float):
-                line[at] = float(value)
-        return line
+        return self._trend.line(index, int(now * SAMPLES / TREND_S)) if self._trend else [None] * SAMPLES
 
 
 def _sample(readings: Readings, index: int) -> Sample:

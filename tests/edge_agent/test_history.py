@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import sys
+
 from drivers.reading import Readings, Reason, Source, quantities
 from edge_agent.history import ERRORS, RECENT, SAMPLES, TREND_S, History
 
@@ -35,6 +38,35 @@ def test_source_that_fell_silent_moves_out_of_the_trend() -> None:
     history.take(readings(0, 1.0, 2.0), 0)
     assert history.trend(0, 10 * STEP)[-11] == 1.0
     assert history.trend(0, 2 * TREND_S) == [None] * SAMPLES
+
+
+def test_source_that_was_silent_for_long_has_nothing_old_in_its_trend() -> None:
+    """What stood where the silence now is has gone, also where the silence was longer than the trend."""
+    history = History()
+    for slot in [*range(SAMPLES), SAMPLES + 9]:
+        history.take(readings(slot, float(slot), 1.0), slot * STEP)
+    trend = history.trend(0, (SAMPLES + 9) * STEP)
+    assert trend == [*map(float, range(10, SAMPLES)), *[None] * 9, SAMPLES + 9.0]
+    history.take(readings(0, 7.0, 1.0), 9 * SAMPLES * STEP)
+    assert history.trend(0, 9 * SAMPLES * STEP) == [*[None] * (SAMPLES - 1), 7.0]
+
+
+def test_history_is_as_large_after_a_minute_as_after_hours() -> None:
+    """What a box needs of memory does not come to light half an hour after it was installed."""
+    history, sizes = History(), []
+    for second in range(0, 9000, 30):
+        history.take(readings(second, second + 0.5, None), second)
+        sizes.append(size_of(history))
+    assert sizes[-1] <= 1.1 * sizes[RECENT]
+
+
+def size_of(thing: object, seen: set[int] | None = None) -> int:
+    """Bytes of an object and of all that it alone leads to."""
+    seen = set() if seen is None else seen
+    if id(thing) in seen or isinstance(thing, type | Source):
+        return 0
+    seen.add(id(thing))
+    return sys.getsizeof(thing) + sum(size_of(each, seen) for each in gc.get_referents(thing))
 
 
 def test_last_readings_and_errors_are_few() -> None:
