@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import shutil
 import socket
 import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -62,6 +64,14 @@ def test_box_without_a_time_source_is_not_kept_waiting(tmp_path: Path) -> None:
     told = asyncio.run(ask(("127.0.0.1", free_port()), tmp_path / "none"))
     assert told.state in ("synced", "unknown")
     assert told.by in ("kernel", "none")
+
+
+@pytest.mark.parametrize(("said", "state"), [(0, "synced"), (4, "synced"), (5, "unknown"), (-1, "unknown")])
+def test_kernel_is_asked_last(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, said: int, state: str) -> None:
+    """By the number that adjtimex(2) returns: 5 is "not synchronised", below 0 the sandbox forbids the question."""
+    monkeypatch.setattr(ctypes, "CDLL", lambda *_, **__: SimpleNamespace(adjtimex=lambda _: said))
+    told = asyncio.run(ask(("127.0.0.1", free_port()), tmp_path / "none"))
+    assert (told.state, told.by) == (state, "none" if said < 0 else "kernel")
 
 
 @pytest.mark.parametrize("answer", [b"", b"x", b"\6\2" + bytes(102), bytes(200)])
@@ -233,8 +243,10 @@ def test_rows_keep_their_dates_once_they_may_be_sent(tmp_path: Path, monkeypatch
         box.read(2.0)
         await box.journal.flush()
         assert [value for _, value, _ in await box.sent()] == ["1.0"]
+        assert box.journal.clock_doubtful
         box.told = SYNCED
         await box.dating._turn()
+        assert not box.journal.clock_doubtful
         assert [value for _, value, _ in await box.sent()] == ["2.0"]
 
     run(tmp_path, monkeypatch, work)

@@ -12,7 +12,7 @@ from drivers.reading import Readings, Source, quantities
 from edge_agent import housekeeping, redo
 from edge_agent.body import unpack
 from edge_agent.journal import Journal, Settled
-from edge_agent.ledger import FOLDED
+from edge_agent.ledger import FOLDED, Tally
 from edge_agent.redo import SOUGHT
 from edge_agent.rows import Group
 from edge_agent.store import Store
@@ -82,6 +82,8 @@ def test_ledger_is_counted_and_nothing_deleted_while_the_clock_is_in_doubt(
     async def main() -> None:
         journal = Journal(store, {"centre": ()}, 0.01, keep_days=0)
         journal.clock_doubtful = True
+        long_ago = Tally(1, "met-1", "weather", expected=1, rejected={})
+        store.ledger.count([long_ago])
         rows = await journal.take("centre", 1000, 1 << 20)
         journal.settle("centre", rows, Settled(20))
         running = asyncio.create_task(journal.run())
@@ -90,10 +92,12 @@ def test_ledger_is_counted_and_nothing_deleted_while_the_clock_is_in_doubt(
                 await asyncio.sleep(0.01)
         await asyncio.sleep(0.05)
         assert (await journal.call(store.stat)).readings == 20
+        assert (1, "met-1") in await journal.ledger(0)
         journal.clock_doubtful = False
         async with asyncio.timeout(10):
-            while (await journal.call(store.stat)).readings:
+            while (await journal.call(store.stat)).readings or (1, "met-1") in await journal.ledger(0):
                 await asyncio.sleep(0.01)
+        assert len(journal.wear._samples) > 2, "each round looks at what the card was written"
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
         await journal.close()

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import time
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from drivers.reading import Reason
+from drivers.reading import Reason, Source
+from edge_agent import journal as journals
 from edge_agent import lately
 from edge_agent.body import unpack
 from edge_agent.journal import Journal, Settled
 from edge_agent.lines import parse
-from tests.edge_agent.journal_kept import ALL, LEVEL, NOW, at, journal, put, run, store
+from tests.edge_agent.journal_kept import ALL, LEVEL, NOW, Q, at, journal, put, run, store
 
 
 def test_done_is_called_only_after_the_readings_are_in_the_file(tmp_path: Path) -> None:
@@ -121,6 +123,38 @@ def test_collectors_wait_while_too_much_is_in_memory(tmp_path: Path) -> None:
             await asyncio.wait_for(kept.room(), 0.1)
         blocker.rollback()
         await asyncio.wait_for(kept.room(), 15)
+
+    run(work, lambda: journal(tmp_path))
+
+
+def test_collectors_wait_while_long_texts_fill_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few readings can be much memory: the limit is one of bytes too."""
+    monkeypatch.setattr(journals, "MOST_PENDING_BYTES", 50_000)
+    text = Source("sky-1", (Q["air_index.main_pollutant"],))
+
+    async def work(kept: Journal) -> None:
+        blocker = sqlite3.connect(tmp_path / "journal.db", timeout=0)
+        blocker.execute("BEGIN IMMEDIATE")
+        kept.put([at(n, "x" * 1000, source=text) for n in range(20)])
+        assert not kept.is_full
+        kept.put([at(n, "x" * 1000, source=text) for n in range(20, 60)])
+        assert kept.is_full
+        blocker.rollback()
+        await asyncio.wait_for(kept.room(), 15)
+
+    run(work, lambda: journal(tmp_path))
+
+
+def test_commits_wait_as_long_as_the_write_budget_asks(tmp_path: Path) -> None:
+    """The budget's window counts for what nobody waits for, and for what a broker waits for."""
+
+    async def work(kept: Journal) -> None:
+        await put(kept, at(0))
+        kept.wear.window = 0.4
+        assert kept.window == 0.4
+        began = time.monotonic()
+        await put(kept, at(1))
+        assert time.monotonic() - began > 0.3
 
     run(work, lambda: journal(tmp_path))
 
