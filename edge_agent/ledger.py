@@ -177,8 +177,9 @@ class Ledger:
         if self.paused:
             return 0
         counts: Counter[Key] = Counter()
-        rows = list(self._sides(self.folded(), last_id, most))
-        for _, side in rows:
+        rows = last = 0
+        for id_, side in self._sides(self.folded(), last_id, most):  # one at a time: a row may have 100 KB of counts
+            rows, last = rows + 1, id_
             for count in side.tallies:
                 _add_tally(counts, count)
         sinks = [(name, state, done) for name, state, done in self.sinks() if done < state.cursor.low]
@@ -188,18 +189,19 @@ class Ledger:
         with self._db:
             self.add(counts)
             if rows:
-                self._db.execute("INSERT OR REPLACE INTO meta VALUES ('folded', ?)", (rows[-1][0],))
+                self._db.execute("INSERT OR REPLACE INTO meta VALUES ('folded', ?)", (last,))
             self._db.executemany("UPDATE sinks SET folded = ? WHERE id = ?", [(upto, n) for n, upto, _ in marks])
-        return len(rows) + sum(n for _, _, n in marks)
+        return rows + sum(n for _, _, n in marks)
 
     def _fold_sink(self, counts: Counter[Key], name: str, state: SinkState, done: int, most: int) -> tuple[int, int]:
         """Count what `name` settled below its low-water mark; (new mark, rows)."""
-        rows = list(self._sides(done, state.cursor.low, most))
-        for id_, side in rows:
+        rows = last = 0
+        for id_, side in self._sides(done, state.cursor.low, most):
+            rows, last = rows + 1, id_
             _add_settled(counts, name, state, side)
             self._add_held(counts, name, id_)
-        upto = rows[-1][0] if len(rows) == most else max(done, state.cursor.low)
-        return upto, len(rows)
+        upto = last if rows == most else max(done, state.cursor.low)
+        return upto, rows
 
     def _add_held(self, counts: Counter[Key], name: str, blob: int) -> None:
         query = "SELECT hour, device, count(*) FROM quarantine WHERE blob = ? AND sink = ? GROUP BY hour, device"
