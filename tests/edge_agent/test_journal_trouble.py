@@ -12,7 +12,8 @@ import pytest
 from edge_agent.journal import Journal
 from edge_agent.rows import Group
 from edge_agent.schema import NewerJournal
-from tests.edge_agent.journal_kept import LEVEL, NOW, at, journal, put, run, store
+from edge_agent.store import Store
+from tests.edge_agent.journal_kept import ALL, LEVEL, NOW, at, journal, put, run, store
 from tests.waiting import until
 
 
@@ -120,3 +121,28 @@ def test_damaged_file_on_a_full_disk_stays_until_a_new_one_can_be_begun(tmp_path
     kept.close()
     (tmp_path / "journal.db").rename(tmp_path / "journal.db.new")  # as after a cut between the two renamings
     assert store(tmp_path).salvaging is not None
+
+
+def test_changes_that_need_a_commit_while_the_disk_takes_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another list of sinks and dates for waiting readings are refused then, and nothing has changed."""
+
+    def takes_nothing(*_: object) -> None:
+        raise sqlite3.OperationalError("disk I/O error")
+
+    async def work(kept: Journal) -> None:
+        with monkeypatch.context() as broken:
+            broken.setattr(Store, "commit", takes_nothing)
+            await refused(kept)
+        await kept.adopt({"other": ALL})
+        assert list(kept.states) == ["other"]
+
+    async def refused(kept: Journal) -> None:
+        before = kept.states
+        kept.put([at(0)])
+        with pytest.raises(sqlite3.OperationalError):
+            await kept.adopt({"other": ALL})
+        with pytest.raises(sqlite3.OperationalError):
+            await kept.date(None)
+        assert kept.states is before
+
+    run(work, lambda: journal(tmp_path))
