@@ -193,7 +193,9 @@ def _pick(
         print(text("journal.released" if step == "release" else "journal.dropped", count=found.done, later=found.later))
         if found.unknown:
             print(text("journal.unknown_numbers", count=found.unknown, sink=arguments.sink))
-    return 1 if found.later or found.unknown else 0
+        if found.damaged:
+            print(text("journal.damaged_refused", count=found.damaged))
+    return 1 if found.later or found.unknown or found.damaged else 0
 
 
 # --- who does it ------------------------------------------------------------------------------------------------------

@@ -91,6 +91,8 @@ class Handled(msgspec.Struct, frozen=True):
     """Not yet counted by the ledger: to be tried again when the sink has what came before."""
     unknown: int = 0
     """Numbers that were asked for and are not in this sink's quarantine."""
+    damaged: int = 0
+    """Whose line cannot be read any more: all that can be done is to drop them."""
 
 
 # --- sending again ----------------------------------------------------------------------------------------------------
@@ -270,13 +272,14 @@ async def release(journal: Journal, sink: str, ids: Sequence[int]) -> Handled:
     state = _state(journal, sink)
     await fold_all(journal)
     async with journal.alone():
-        held, later = await journal.call(_counted_ones, journal.store, sink, ids)
+        found, later = await journal.call(_counted_ones, journal.store, sink, ids)
+        held = {id_: lines for id_, text in found if (lines := readable(text)[0])}
         if held:
-            lines = [line for _, text in held for line in parse(text)]
+            lines = [line for some in held.values() for line in some]
             others = {name: other for name, other in journal.states.items() if name != sink}
             counts = _moved(lines, others)
             before = journal.store.last_id
-            top = await journal.call(_append, journal.store, lines, counts, [id_ for id_, _ in held])
+            top = await journal.call(_append, journal.store, lines, counts, list(held))
             for name, other in others.items():
                 other.cursor.settle(before, top)
                 journal.touch(name)
@@ -284,7 +287,7 @@ async def release(journal: Journal, sink: str, ids: Sequence[int]) -> Handled:
             _fewer(state, len(held))
             journal.touch(sink)
     await journal.flush()
-    return _handled(len(held), later, ids)
+    return msgspec.structs.replace(_handled(len(found), later, ids), done=len(held), damaged=len(found) - len(held))
 
 
 async def drop(journal: Journal, sink: str, ids: Sequence[int]) -> Handled:
