@@ -56,23 +56,23 @@ def test_backlog_after_a_long_outage_waits_a_random_while(tmp_path: Path, monkey
     """The newest go at once when the server is back; the backlog only after a while of its own in each box."""
     monkeypatch.setattr(delivery, "LONG_OUTAGE", 0.0)
     monkeypatch.setattr(delivery, "FIRST_PAUSE", 0.05)
-    monkeypatch.setattr("edge_agent.delivery.random.uniform", lambda low, high: 1.0 if high > 2 else low)
+    monkeypatch.setattr(delivery, "FIRST_BYTES", LEAST_BYTES)
+    monkeypatch.setattr("edge_agent.delivery.random.uniform", lambda low, high: 0.4 if high > 2 else low)
     store, centre = fill(tmp_path, 1, old=False), Centre()
 
     async def script(journal: Journal, now: SinkNow) -> None:
         await until(lambda: now.last_success > 0)
         centre.down = SinkDown("unreachable", "nobody there")
-        await journal.call(more, store, 999)
+        await journal.call(more, store, 299)
         await journal.grown()
         await until(lambda: now.state == "down")
         journal.put([reading(1)])
-        await until(lambda: journal.top == 1001)
+        await until(lambda: journal.top == 301)
         centre.down = None
-        await until(lambda: 1001 in centre.ids)
-        back = time.monotonic()
         await until(lambda: journal.waiting("centre") == 0)
-        rest = [at for at, row in centre.got if 400 < row.id < 1001]
-        assert min(rest) - back > 0.5
+        first = next(at for at, row in centre.got if row.id > 1)
+        assert min(at for at, row in centre.got if 150 < row.id < 301) - first > 0.3
+        assert centre.ids.index(301) < centre.ids.index(151)
 
     deliver(store, centre, script, spread=30.0)
 
@@ -83,8 +83,9 @@ def test_backlog_of_a_box_that_starts_late_waits_a_random_while(
 ) -> None:
     """Power came back to a whole city: old readings wait though no outage was seen, or only its last moment."""
     monkeypatch.setattr(delivery, "FIRST_PAUSE", 0.05)
-    monkeypatch.setattr("edge_agent.delivery.random.uniform", lambda low, high: 0.7 if high > 2 else low)
-    store, centre = fill(tmp_path, 1000), Centre()
+    monkeypatch.setattr(delivery, "FIRST_BYTES", LEAST_BYTES)
+    monkeypatch.setattr("edge_agent.delivery.random.uniform", lambda low, high: 0.4 if high > 2 else low)
+    store, centre = fill(tmp_path, 300), Centre()
     centre.down = SinkDown("unreachable", "nobody there") if away else None
 
     async def script(journal: Journal, now: SinkNow) -> None:
@@ -92,11 +93,9 @@ def test_backlog_of_a_box_that_starts_late_waits_a_random_while(
             await until(lambda: now.state == "down")
         journal.put([reading(1)])
         centre.down = None
-        await until(lambda: 1001 in centre.ids)
         await until(lambda: journal.waiting("centre") == 0)
-        first, rest = centre.got[0][0], [at for at, row in centre.got if 700 < row.id < 1001]
-        assert min(rest) - first > 0.5
-        assert next(at for at, row in centre.got if row.id == 1001) - first < 0.5
+        assert min(at for at, row in centre.got if 150 < row.id < 301) - centre.got[0][0] > 0.3
+        assert centre.ids.index(301) < centre.ids.index(151)
 
     deliver(store, centre, script, spread=30.0)
 

@@ -118,8 +118,11 @@ def test_only_a_server_that_overwrites_is_sent_anything_ahead(
 # --- a sink that fails ------------------------------------------------------------------------------------------------
 
 
-def test_server_is_looked_at_before_it_is_sent_anything_after_a_failure(tmp_path: Path) -> None:
+def test_server_is_looked_at_before_it_is_sent_anything_after_a_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It may be another process that has lost what was in doubt: that goes out again, before the doubt is over."""
+    monkeypatch.setattr(delivery, "FIRST_PAUSE", 0.05)
     store, centre = fill(tmp_path, 10), Centre()
     centre.alive = Life(3600.0, 100.0, {})
 
