@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
+import socket
 import subprocess
 import time
 from pathlib import Path
 
 import pytest
 
+from drivers import mqtt, mqtt_seam
 from drivers.marked import Secret
 from edge_agent.demo_servers import Mosquitto, free_port
 from tests.conftest import Run
@@ -186,6 +188,29 @@ def test_broker_that_hangs(tmp_path: Path) -> None:
     asyncio.run(scenario())
 
 
+def test_broker_that_vanished_without_a_word(mosquitto: Mosquitto) -> None:
+    """The kernel notices within 25 s, whether we wait or send, and the next attempt comes within 30 s of its return.
+
+    tests/faults/test_broker.py waits for it; here it is only looked at.
+    """
+
+    async def scenario() -> None:
+        async with taking(broker(mosquitto.url)) as taker:
+            link = taker.connection._link
+            sock = link._paho.socket() if link else None
+            assert isinstance(sock, socket.socket)
+            for level, option, value in mqtt_seam.HALF_OPEN:
+                assert sock.getsockopt(level, option) == value
+            assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+            idle, every, times = (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT)
+            waits, between, count = (sock.getsockopt(socket.IPPROTO_TCP, option) for option in (idle, every, times))
+            assert waits + between * count <= 25
+            assert 0 < sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) <= 25_000
+
+    asyncio.run(scenario())
+    assert mqtt.MOST_PAUSE + mqtt_seam.CONNECT_TIMEOUT <= 28
+
+
 def test_server_that_is_no_broker() -> None:
     """Something else on the port is a broker that cannot be reached, not a crash."""
 
@@ -202,9 +227,6 @@ def test_server_that_is_no_broker() -> None:
         server.close()
 
     asyncio.run(scenario())
-
-
-# --- TLS --------------------------------------------------------------------------------------------------------------
 
 
 # --- TLS --------------------------------------------------------------------------------------------------------------
