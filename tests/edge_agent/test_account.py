@@ -158,6 +158,24 @@ def test_ledger_asked_again_and_again_adds_up(tmp_path: Path, monkeypatch: pytes
     asyncio.run(main())
 
 
+def test_ledger_since_an_hour_has_none_before_it(tmp_path: Path) -> None:
+    """Also where a sink has settled rows of earlier hours above its low-water mark."""
+
+    async def main() -> None:
+        journal = opened(tmp_path)
+        for n in range(3):
+            journal.put([Readings(LEVEL, NOW + n * HOUR_MS, n, (1.0,))])
+            await journal.flush()
+        rows = await journal.call(journal.store.rows, 1, 3, 100, 1 << 20)
+        journal.settle("centre", rows, Settled(2))
+        hour = NOW // HOUR_MS
+        assert [key for key, _ in await journal.ledger(hour + 2)] == [hour + 2]
+        assert [key for key, _ in await journal.ledger(hour)] == [hour, hour + 1, hour + 2]
+        await journal.close()
+
+    asyncio.run(main())
+
+
 def test_file_replaced_while_the_ledger_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The counting ends with an error, and the connection of its own is closed before the file is set aside."""
     monkeypatch.setattr(account, "PORTION", 0.0)

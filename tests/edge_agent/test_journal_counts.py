@@ -116,6 +116,26 @@ def test_what_a_sink_takes_changes_and_the_counts_stay_exact(tmp_path: Path) -> 
     run(second, lambda: journal(tmp_path, centre=("water",)))
 
 
+def test_what_was_settled_ahead_goes_again_by_the_new_choice(tmp_path: Path) -> None:
+    """Above the low-water mark nothing was counted yet: each reading is counted by one choice, not by two."""
+
+    async def first(kept: Journal) -> None:
+        await put(kept, at(0))
+        await put(kept, at(1))
+        _, newer = await kept.take("centre", 10, 1 << 20)
+        kept.settle("centre", [newer], Settled(2))
+        assert kept.waiting("centre") == 2
+
+    async def second(kept: Journal) -> None:
+        assert kept.waiting("centre") == 4
+        kept.settle("centre", await kept.take("centre", 10, 1 << 20), Settled(0, 4))
+        row = (await kept.ledger(0))[NOW // HOUR_MS, "met-1"]
+        assert (row.get("delivered:centre", 0), row["excluded:centre"]) == (0, 4)
+
+    run(first, lambda: journal(tmp_path, centre=ALL))
+    run(second, lambda: journal(tmp_path, centre=("water",)))
+
+
 def test_history_goes_when_it_is_old_and_delivered(tmp_path: Path) -> None:
     """Only the oldest run of rows that every sink has, and only as far as the age reaches."""
 

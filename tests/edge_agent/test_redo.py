@@ -28,6 +28,7 @@ def test_refused_reading_whose_line_is_damaged_keeps_no_other_from_going_again(t
         ]
         kept.settle("centre", [row], Settled(2, 0, tuple(held)))
         await kept.flush()
+        assert kept.states["centre"].quarantined == 2
         assert await redo.release(kept, "centre", []) == Handled(1, 0, 0, 1)
         assert kept.states["centre"].quarantined == 1
         assert await redo.drop(kept, "centre", []) == Handled(1, 0)

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import time
 from pathlib import Path
 
+import pytest
+
 from drivers.reading import Readings, Reason, Source, quantities
+from edge_agent.account import Table
 from edge_agent.board import Board
 from edge_agent.body import unpack
 from edge_agent.journal import Journal, Settled
@@ -44,6 +48,31 @@ def test_hour_that_is_over_is_told_and_again_when_a_count_changed(tmp_path: Path
         assert f"ledger,site=cl-02,sensor=box,of=met-1,sink=centre delivered=3i,excluded=0i,q=0i {hour * HOUR}" in sent
         device = (await journal.ledger(hour))[hour, "met-1"]
         assert (device["expected"], device["stored"]) == (4, 3)
+        await batches.aclose()
+        await journal.close()
+
+    asyncio.run(main())
+
+
+def test_disk_that_cannot_be_asked_leaves_the_hour_for_the_next_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The report goes on, and tells what it could not tell before."""
+
+    async def main() -> None:
+        journal = Journal(Store(tmp_path / "journal.db", "cl-02", "boot", 64 << 20), {}, 0.01, 30)
+        asked: list[int] = []
+
+        async def ledger(since_hour: int) -> Table:
+            asked.append(since_hour)
+            if len(asked) == 1:
+                raise sqlite3.OperationalError("disk I/O error")
+            return {(since_hour, "met-1"): {"stored": 3}}
+
+        monkeypatch.setattr(journal, "ledger", ledger)
+        batches = LedgerReport(journal, pause=0).readings()
+        assert len((await anext(batches)).readings) == 1
+        assert len(asked) == 2
         await batches.aclose()
         await journal.close()
 
