@@ -30,16 +30,14 @@ Table = Mapping[tuple[int, str], Mapping[str, int]]
 class Account:
     """One counting of it. All but `table` belongs to the journal's thread."""
 
-    def __init__(self, db: sqlite3.Connection, since_hour: int, last_id: int, *, paused: bool) -> None:
-        """The file as it is now, rows up to `last_id`; `db` is this account's own. `paused`: see `Ledger`."""
+    def __init__(self, db: sqlite3.Connection, since_hour: int, last_id: int) -> None:
+        """The file as it is now, rows up to `last_id`; `db` is this account's own."""
         self._db: sqlite3.Connection | None = db
         self._since = since_hour
         self._counts: Counter[Key] = Counter()
-        ledger = Ledger(db)
-        ledger.paused = paused
         db.execute("BEGIN")
         known = db.execute("SELECT * FROM ledger WHERE hour >= ?", (since_hour,))  # the first question fixes the moment
-        self._steps = self._count(known, ledger.uncounted(self._counts, last_id))
+        self._steps = self._count(known, Ledger(db).uncounted(self._counts, last_id))
 
     def _count(self, known: sqlite3.Cursor, uncounted: Iterator[None]) -> Generator[None]:
         for *key, n in known:
@@ -110,7 +108,7 @@ def begun(store: Store, since_hour: int) -> Account:
     try:
         if missing:
             migrate(db)
-        account = Account(db, since_hour, store.foldable, paused=store.ledger.paused)
+        account = Account(db, since_hour, store.foldable)
     except BaseException:
         db.close()
         raise

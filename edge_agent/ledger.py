@@ -223,14 +223,12 @@ class Ledger:
 
     def uncounted(self, counts: Counter[Key], last_id: int) -> Iterator[None]:
         """Count what `fold` has not added yet, and what sinks settled above their marks; a step for each row."""
-        news = [] if self.paused else self._sides(self.folded(), last_id, -1)
-        for _, side in news:
+        for _, side in self._sides(self.folded(), last_id, -1):
             for count in side.tallies:
                 _add_tally(counts, count)
             yield
         for name, state, mark in self.sinks():
-            upto_low = [] if self.paused else [(mark, state.cursor.low)]
-            for after, upto in [*upto_low, *state.cursor.ranges]:
+            for after, upto in [(mark, state.cursor.low), *state.cursor.ranges]:
                 for id_, side in self._sides(max(after, mark), upto, -1):
                     _add_settled(counts, name, state, side)
                     self._add_held(counts, name, id_)

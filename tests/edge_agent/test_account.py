@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from drivers.reading import Readings, Reason, Source, quantities
-from edge_agent import account, redo
+from edge_agent import account, recovery, redo
 from edge_agent.account import Table, begun, fold_all
 from edge_agent.body import unpack
 from edge_agent.journal import Journal, Settled
@@ -171,6 +171,33 @@ def test_ledger_since_an_hour_has_none_before_it(tmp_path: Path) -> None:
         hour = NOW // HOUR_MS
         assert [key for key, _ in await journal.ledger(hour + 2)] == [hour + 2]
         assert [key for key, _ in await journal.ledger(hour)] == [hour, hour + 1, hour + 2]
+        await journal.close()
+
+    asyncio.run(main())
+
+
+def test_ledger_asked_while_a_damaged_file_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was counted before, and the rows that are there by now, each once; in the end all of them."""
+    monkeypatch.setattr(recovery, "RETRY", 0.01)
+
+    async def main() -> None:
+        journal = opened(tmp_path)
+        for n in range(11):
+            if n == 5:
+                await fold_all(journal)
+            if n == 10:
+                await journal.call(journal.store.begin_anew, "a test")
+                journal.moved()
+            journal.put([Readings(LEVEL, NOW + n, n, (1.0,))])
+            await journal.flush()
+        hour = NOW // HOUR_MS
+        assert (await journal.ledger(0))[hour, "water-1"]["stored"] == 5 + 1
+        bringing = asyncio.create_task(journal.recovery.bring_back())
+        async with asyncio.timeout(10):
+            while journal.salvaging:
+                assert 6 <= (await journal.ledger(0))[hour, "water-1"]["stored"] <= 11
+        bringing.cancel()
+        assert (await journal.ledger(0))[hour, "water-1"]["stored"] == 11
         await journal.close()
 
     asyncio.run(main())
