@@ -42,7 +42,7 @@ LONG_OUTAGE, SPREAD = 60.0, 30.0
 """After an outage of so many seconds the backlog waits up to so many more: all boxes of a city come back at once. The
 same at the start with a reading that has waited for so long: the boxes too may have been without power."""
 LOOK = 20.0
-"""Seconds between two looks at whether the server is still the same process."""
+"""Seconds between two looks at whether the server is still the same process, and at whether the disk takes nothing."""
 IDLE_LOOK = 60.0
 """Seconds without an answer, nothing being sent, after which we ask whether the server is there at all."""
 AHEAD_EVERY = 2.0
@@ -204,7 +204,7 @@ class Delivery:
     async def _next(self) -> list[Row]:
         """The next rows; none when nothing came until the server has to be looked at or the backlog may go on."""
         resting = self._pace.backlog_from - time.monotonic()
-        patience = min(self._due(), resting) if resting > 0 else self._due()
+        patience = min(self._due(), LOOK, *((resting,) if resting > 0 else ()))
         if self._journal.unwritten.overdue:
             patience = min(patience, AHEAD_EVERY)
         try:
