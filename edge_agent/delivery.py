@@ -204,7 +204,7 @@ class Delivery:
     async def _next(self) -> list[Row]:
         """The next rows; none when nothing came until the server has to be looked at or the backlog may go on."""
         resting = self._pace.backlog_from - time.monotonic()
-        patience = min(self._due(), LOOK, *((resting,) if resting > 0 else ()))
+        patience = min(self._due(), resting if resting > 0 else LOOK, LOOK)
         if self._journal.unwritten.overdue:
             patience = min(patience, AHEAD_EVERY)
         try:

@@ -57,7 +57,7 @@ def test_backlog_after_a_long_outage_waits_a_random_while(tmp_path: Path, monkey
     monkeypatch.setattr(delivery, "LONG_OUTAGE", 0.0)
     monkeypatch.setattr(delivery, "FIRST_PAUSE", 0.05)
     monkeypatch.setattr(delivery, "FIRST_BYTES", LEAST_BYTES)
-    monkeypatch.setattr("edge_agent.delivery.random.uniform", lambda low, high: 0.4 if high > 2 else low)
+    monkeypatch.setattr("edge_agent.delivery.random.uniform", lambda low, high: 0.2 if high > 2 else low)
     store, centre = fill(tmp_path, 1, old=False), Centre()
 
     async def script(journal: Journal, now: SinkNow) -> None:
@@ -71,7 +71,7 @@ def test_backlog_after_a_long_outage_waits_a_random_while(tmp_path: Path, monkey
         centre.down = None
         await until(lambda: journal.waiting("centre") == 0)
         first = next(at for at, row in centre.got if row.id > 1)
-        assert min(at for at, row in centre.got if 150 < row.id < 301) - first > 0.3
+        assert min(at for at, row in centre.got if 150 < row.id < 301) - first > 0.15
         assert centre.ids.index(301) < centre.ids.index(151)
 
     deliver(store, centre, script, spread=30.0)
@@ -84,7 +84,7 @@ def test_backlog_of_a_box_that_starts_late_waits_a_random_while(
     """Power came back to a whole city: old readings wait though no outage was seen, or only its last moment."""
     monkeypatch.setattr(delivery, "FIRST_PAUSE", 0.05)
     monkeypatch.setattr(delivery, "FIRST_BYTES", LEAST_BYTES)
-    monkeypatch.setattr("edge_agent.delivery.random.uniform", lambda low, high: 0.4 if high > 2 else low)
+    monkeypatch.setattr("edge_agent.delivery.random.uniform", lambda low, high: 0.2 if high > 2 else low)
     store, centre = fill(tmp_path, 300), Centre()
     centre.down = SinkDown("unreachable", "nobody there") if away else None
 
@@ -94,7 +94,7 @@ def test_backlog_of_a_box_that_starts_late_waits_a_random_while(
         journal.put([reading(1)])
         centre.down = None
         await until(lambda: journal.waiting("centre") == 0)
-        assert min(at for at, row in centre.got if 150 < row.id < 301) - centre.got[0][0] > 0.3
+        assert min(at for at, row in centre.got if 150 < row.id < 301) - centre.got[0][0] > 0.15
         assert centre.ids.index(301) < centre.ids.index(151)
 
     deliver(store, centre, script, spread=30.0)
