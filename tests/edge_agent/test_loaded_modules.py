@@ -28,6 +28,7 @@ HEAVY = {
     "serial.tools": "nobody's",
     "certifi": "nobody's",
     "dns": "nobody's",
+    "frozenlist._frozenlist": "brings libstdc++",
     **dict.fromkeys(RARE, "until somebody asks"),
 }
 LOADS = f"""
