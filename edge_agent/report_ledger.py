@@ -23,6 +23,8 @@ log = logging.getLogger("edge.ledger")
 
 AFTER = 300.0
 """Seconds after the full hour: what was under way then has arrived."""
+AGAIN = 60.0
+"""Seconds until the next attempt where the disk could not be asked."""
 BACK = 48
 """Hours that are looked at again: a sink may have been away for so long."""
 COUNTS = ("expected", "read", "stored", "rejected", "quarantined", "thinned")
@@ -52,14 +54,18 @@ class LedgerReport:
 
     async def readings(self) -> AsyncGenerator[Batch, None]:
         """See Driver."""
+        failed = False
         while True:
-            await asyncio.sleep(_until_due(time.time()) if self._pause is None else self._pause)
+            due = _until_due(time.time()) if self._pause is None else self._pause
+            await asyncio.sleep(AGAIN if failed else due)
             this_hour = time.time_ns() // 1_000_000 // HOUR_MS
             try:
                 table = await self._journal.ledger(this_hour - BACK)
             except sqlite3.Error as error:
                 log.warning("ledger not told, tried again error=%s", error)
+                failed = True
                 continue
+            failed = False
             if found := tuple(self._news(table, this_hour)):
                 yield Batch(found)
 
