@@ -25,6 +25,7 @@ from bench.machine import ON_AGENT_CORE
 from bench.running import Agent, folder, influxdb, slaves
 from bench.table import Result
 from bench.ward import DATABASE, SITE, Ward
+from edge_agent.body import glued
 from edge_agent.delivery import BATCH_READINGS
 from edge_agent.demo_servers import InfluxDB, VictoriaMetrics
 from edge_agent.sinks.influx import MOST_BYTES
@@ -96,7 +97,7 @@ def prepare(path: Path, readings: int) -> Backlog:
     store = Store(path / "journal.db", SITE, "filled", ROOM)
     after = 0
     while rows := store.rows(after, store.last_id, BATCH_READINGS, MOST_BYTES):
-        (path / "bodies" / f"{after:010}.gz").write_bytes(b"".join(row.body for row in rows))
+        (path / "bodies" / f"{after:010}.gz").write_bytes(glued([row.body for row in rows]))
         after = rows[-1].id
     store.close()
     return Backlog(path, readings)
