@@ -8,7 +8,6 @@ believed. Wall time minus CLOCK_BOOTTIME stays the same within a boot unless som
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import logging
 import socket
 import struct
@@ -91,6 +90,8 @@ def _timesyncd(folder: Path) -> bool | None:
 
 def _kernel() -> bool | None:
     """The kernel's own word; None where the sandbox forbids the question."""
+    import ctypes  # half a megabyte, for boxes with neither of the others
+
     # A read: modes 0 of struct timex.
     state: int = ctypes.CDLL(None, use_errno=True).adjtimex(ctypes.create_string_buffer(512))
     return None if state < 0 else state < TIME_ERROR

@@ -28,25 +28,27 @@ HEAVY = {
     "serial.tools": "nobody's",
     "certifi": "nobody's",
     "dns": "nobody's",
+    "ctypes": "until only the kernel can be asked about the clock",
     "frozenlist._frozenlist": "brings libstdc++",
     **dict.fromkeys(RARE, "until somebody asks"),
 }
 LOADS = f"""
-import sys, ssl
-usual = ssl.create_default_context
+import sys, ssl, mimetypes
+usual, lists = ssl.create_default_context, mimetypes.knownfiles
 import uvloop, edge_agent.__main__, edge_agent.app
 from aiohttp import connector
 print([name for name in {[*HEAVY]!r} if name in sys.modules])
 print(connector._SSL_CONTEXT_VERIFIED.get_ca_certs(), connector._SSL_CONTEXT_VERIFIED.verify_mode.name)
-print(ssl.create_default_context is usual)
+print(ssl.create_default_context is usual, mimetypes.knownfiles is lists)
+print(len(mimetypes.types_map) == len(mimetypes._types_map_default))
 """
 
 
 def test_agent_loads_what_every_box_needs_and_no_more() -> None:
-    """Rare questions, brokers and the certificate authorities of the system come when they are wanted; a connection
+    """Rare questions, brokers, the system's authorities and its types of files come when they are wanted; a connection
     that says nothing of authorities believes nobody. What all of it weighs is in `bench/end_to_end.py`."""
     done = subprocess.run([sys.executable, "-c", LOADS], capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines() == ["[]", "[] CERT_REQUIRED", "True"]
+    assert done.stdout.splitlines() == ["[]", "[] CERT_REQUIRED", "True True", "True"]
 
 
 @pytest.mark.parametrize("module", RARE)
