@@ -12,6 +12,8 @@ from pathlib import Path
 
 import msgspec
 
+from drivers import files
+
 log = logging.getLogger("edge.mqtt")
 
 
@@ -41,10 +43,8 @@ class Topics:
         now = _Session(self._where, self._client_id, sorted(set(topics)))
         if self._read() == now:
             return
-        new = self._file.with_suffix(".new")
         try:
-            new.write_bytes(msgspec.json.encode(now))
-            new.replace(self._file)
+            files.replace(self._file, msgspec.json.encode(now))
         except OSError as error:
             log.warning("topics not written file=%s error=%s", self._file, error)
 

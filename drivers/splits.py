@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
 
+from drivers import files
 from drivers.planner import Limits
 from drivers.register import Register
 
@@ -66,13 +66,8 @@ class SplitMemory:
         self._units[unit] = _Kept(of, split)
         if self._file is None:
             return
-        new = self._file.with_suffix(".new")
         try:
-            with new.open("wb") as out:
-                out.write(msgspec.json.encode(_File(self._where, self._units)))
-                out.flush()
-                os.fsync(out.fileno())
-            new.replace(self._file)
+            files.replace(self._file, msgspec.json.encode(_File(self._where, self._units)))
         except OSError as error:
             log.warning("splits not written file=%s error=%s", self._file, error)
 

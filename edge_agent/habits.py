@@ -10,12 +10,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import msgspec
 
+from drivers import files
 from drivers.counter import Count, Move, Span, count, span
 from drivers.profile import PointRule
 from drivers.reading import Readings, Reason, Source, Value
@@ -163,14 +163,9 @@ class Habits:
         """Write the totals, whole or not at all. A disk that takes nothing costs no reading."""
         if not self._changed or self._file is None:
             return
-        new = self._file.with_suffix(".new")
         self._changed = False  # before, so that what changes meanwhile is written the next time
         try:
-            with new.open("wb") as out:
-                out.write(msgspec.json.encode(self._kept))
-                out.flush()
-                os.fsync(out.fileno())
-            new.replace(self._file)
+            files.replace(self._file, msgspec.json.encode(self._kept))
         except OSError as error:
             self._changed = True
             log.warning("totals not written file=%s error=%s", self._file, error)

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from drivers import files
 from drivers.marked import Problems
 from edge_agent import config as configuration
 from edge_agent.config import FIXED, Config, render
@@ -327,17 +328,6 @@ def _text(path: Path) -> str | None:
 
 
 def _write(path: Path, text: str) -> None:
-    """All or nothing, and on disk when it returns; the file keeps its mode. Raises OSError."""
-    new = path.with_name(f".{path.name}.new")
-    with new.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    if path.exists():
-        new.chmod(path.stat().st_mode & 0o777)
-    new.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    """All or nothing, and on disk when it returns. Raises OSError."""
+    files.replace(path, text.encode())
+    files.sync_folder(path.parent)

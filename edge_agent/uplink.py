@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from drivers import files
 from edge_agent.quarantined import Quarantined
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ class Backlog:
     def save(self) -> None:
         """Write it down; nobody looks meanwhile."""
         try:
-            self._file.write_bytes(msgspec.json.encode(self._slots))
+            files.replace(self._file, msgspec.json.encode(self._slots))
         except OSError as error:
             log.warning("backlog not saved error=%s", error.strerror)
 
