@@ -66,7 +66,7 @@ def change_routes(app: App) -> list[web.RouteDef]:
             raise web.HTTPNotFound(text=app.text("uplink.unknown", sink=name))
         if sink.hurry:
             sink.hurry()
-        app.audit.note(by.name, by.user, "uplink again", name)
+        await app.audit.note(by.name, by.user, "uplink again", name)
         return _json(app.lock.now())
 
     return [
@@ -93,8 +93,8 @@ def _config_routes(app: App) -> list[web.RouteDef]:
         try:
             found = app.trial.propose(text)
         except (Refused, OSError) as error:
-            return _refused(app, by, "config candidate", error)
-        app.audit.note(by.name, by.user, "config candidate", result="usable" if found.usable else "faulty")
+            return await _refused(app, by, "config candidate", error)
+        await app.audit.note(by.name, by.user, "config candidate", result="usable" if found.usable else "faulty")
         return _json(found)
 
     async def apply(request: web.Request) -> web.Response:
@@ -120,18 +120,18 @@ async def _step(app: App, by: Holder, action: str, work: Callable[[], Awaitable[
     try:
         await work()
     except (Refused, OSError) as error:
-        return _refused(app, by, action, error)
-    app.audit.note(by.name, by.user, action)
+        return await _refused(app, by, action, error)
+    await app.audit.note(by.name, by.user, action)
     return _json(app.trial.now())
 
 
-def _refused(app: App, by: Holder, action: str, error: Refused | OSError) -> web.Response:
+async def _refused(app: App, by: Holder, action: str, error: Refused | OSError) -> web.Response:
     if isinstance(error, Refused):
         refusal = Refusal(error.what, app.text(f"trial.{error.what}", **error.facts))
     else:
         facts = {"file": error.filename or "", "error": error.strerror or str(error)}
         refusal = Refusal("not_writable", app.text("trial.not_writable", **facts))
-    app.audit.note(by.name, by.user, action, result=refusal.what)
+    await app.audit.note(by.name, by.user, action, result=refusal.what)
     return _json(refusal, 409)
 
 
@@ -145,7 +145,7 @@ async def _take(app: App, request: web.Request) -> web.Response:
         held = app.lock.take(name, user, steal=ask.steal)
     except Busy as busy:
         raise _locked(app, "busy", busy.name) from None
-    app.audit.note(name, user, "maintain", about=held.taken_from)
+    await app.audit.note(name, user, "maintain", about=held.taken_from)
     return _json(held)
 
 

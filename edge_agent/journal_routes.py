@@ -83,7 +83,7 @@ async def _done(
     except sqlite3.Error as error:
         raise failed(app, error) from None
     if begins:
-        app.audit.note(by.name, by.user, f"journal {path}", sink)
+        await app.audit.note(by.name, by.user, f"journal {path}", sink)
     return web.Response(body=msgspec.json.encode(found), content_type="application/json")
 
 

@@ -5,8 +5,10 @@ The lock lapses by itself when its holder goes silent. Another may take it over:
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
+import threading
 import time
 from collections import deque
 from pathlib import Path
@@ -138,30 +140,41 @@ class Audit:
         """Read the newest lines of `audit.jsonl`; what cannot be read is passed over."""
         self._file = state / "audit.jsonl"
         self._newest: deque[Done] = deque(maxlen=SHOWN)
+        self._unwritten: deque[bytes] = deque()
+        """In their order, whichever thread writes first."""
+        self._writing = threading.Lock()
         for line in _lines(self._file)[-SHOWN:]:
             try:
                 self._newest.append(msgspec.json.decode(line, type=Done))
             except msgspec.DecodeError:
                 continue
 
-    def note(self, by: str, user: str, action: str, about: str = "", result: str = "done") -> None:
+    async def note(self, by: str, user: str, action: str, about: str = "", result: str = "done") -> None:
         """One line, on disk before anyone is answered; a disk that takes nothing is said in the log."""
         done = Done(time.time(), by, user, action, about, result)
         self._newest.append(done)
+        self._unwritten.append(msgspec.json.encode(done) + b"\n")
         log.info("audit by=%s user=%s action=%s about=%s result=%s", by, user, action, about, result)
-        try:
-            if self._file.exists() and self._file.stat().st_size > MOST_BYTES:
-                self._file.replace(self._file.with_suffix(".jsonl.1"))
-            with self._file.open("ab") as file:
-                file.write(msgspec.json.encode(done) + b"\n")
-                file.flush()
-                os.fsync(file.fileno())
-        except OSError as error:
-            log.warning("audit file not written error=%s", error.strerror)
+        await asyncio.shield(asyncio.to_thread(self._write))  # a card that stalls must hold nobody else up
 
     def newest(self) -> list[Done]:
         """Newest first."""
         return list(reversed(self._newest))
+
+    def _write(self) -> None:
+        with self._writing:
+            lines = [self._unwritten.popleft() for _ in range(len(self._unwritten))]
+            try:
+                if self._file.exists() and self._file.stat().st_size > MOST_BYTES:
+                    self._file.replace(self._file.with_suffix(".jsonl.1"))
+                with self._file.open("ab+") as file:
+                    if file.tell() and os.pread(file.fileno(), 1, file.tell() - 1) != b"\n":
+                        file.write(b"\n")  # a power cut tore the last line
+                    file.writelines(lines)
+                    file.flush()
+                    os.fsync(file.fileno())
+            except OSError as error:
+                log.warning("audit file not written error=%s", error.strerror)
 
 
 def _lines(file: Path) -> list[bytes]:

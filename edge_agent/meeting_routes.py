@@ -71,7 +71,7 @@ def routes(app: App) -> list[web.RouteDef]:
     async def restart(request: web.Request) -> web.Response:
         by = holder(app, request)
         refusal = await _restart(app)
-        app.audit.note(by.name, by.user, "restart", "edge-meet", refusal.what if refusal else "done")
+        await app.audit.note(by.name, by.user, "restart", "edge-meet", refusal.what if refusal else "done")
         return _json(refusal, 409) if refusal else _json(app.lock.now())
 
     return [web.get("/meeting", of_meeting), web.post("/meeting/restart", restart)]

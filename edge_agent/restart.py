@@ -29,9 +29,9 @@ def routes(app: App) -> list[web.RouteDef]:
         by = holder(app, request)
         if "NOTIFY_SOCKET" not in os.environ:
             refusal = Refusal("unsupervised", app.text("restart.unsupervised", service="edge-agent"))
-            app.audit.note(by.name, by.user, "restart", "edge-agent", refusal.what)
+            await app.audit.note(by.name, by.user, "restart", "edge-agent", refusal.what)
             return web.Response(body=msgspec.json.encode(refusal), status=409, content_type="application/json")
-        app.audit.note(by.name, by.user, "restart", "edge-agent")
+        await app.audit.note(by.name, by.user, "restart", "edge-agent")
         asyncio.get_running_loop().call_later(ANSWERED, signal.raise_signal, signal.SIGTERM)
         return web.Response(body=b"{}", content_type="application/json")
 

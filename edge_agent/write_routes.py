@@ -63,7 +63,7 @@ def routes(app: App) -> list[web.RouteDef]:
             settings = await _settings(app, place, ask)
             wanted = setting_of(settings, ask.setting) if ask.address is None else role(settings, "address")
         except NotWritten as reason:
-            app.audit.note(by.name, by.user, "modbus write", _about(ask), reason.what)
+            await app.audit.note(by.name, by.user, "modbus write", _about(ask), reason.what)
             return _refused(app, reason)
         order = _Order(by, place, ask, Writer(place.bus, place.told, ask.unit, wanted, settings))
         if ask.address is not None:
@@ -108,7 +108,7 @@ async def _write(app: App, order: _Order) -> web.Response:
         why = away(order.place)
         return _json(Refusal(why.what, app.text(why.what, **why.facts)), 409)
     finally:
-        _note(app, order, "modbus write", result)
+        await _note(app, order, "modbus write", result)
 
 
 async def _readdress(app: App, order: _Order) -> AsyncIterator[Progress | Written | Stopped]:
@@ -125,11 +125,11 @@ async def _readdress(app: App, order: _Order) -> AsyncIterator[Progress | Writte
         result = reason.what
         yield Stopped(f"modbus.write.{reason.what}", reason.facts)
     finally:
-        _note(app, order, "modbus address", result)
+        await _note(app, order, "modbus address", result)
 
 
-def _note(app: App, order: _Order, action: str, result: str) -> None:
-    app.audit.note(order.by.name, order.by.user, action, _about(order.ask), result)
+async def _note(app: App, order: _Order, action: str, result: str) -> None:
+    await app.audit.note(order.by.name, order.by.user, action, _about(order.ask), result)
 
 
 def _result(written: Written) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
+import threading
 from pathlib import Path
 
 import pytest
@@ -79,14 +81,17 @@ def test_command_that_is_killed_while_it_holds_the_lock(number: signal.Signals) 
 
 
 def test_audit_outlives_the_program(tmp_path: Path) -> None:
-    """Each action is a line on disk, and a torn last line is passed over."""
+    """Each action is a line on disk, and a torn last line is passed over and takes no other with it."""
     audit = Audit(tmp_path)
-    audit.note("An", "an", "config apply")
-    audit.note("An", "an", "config confirm", result="no_trial")
+    asyncio.run(audit.note("An", "an", "config apply"))
+    asyncio.run(audit.note("An", "an", "config confirm", result="no_trial"))
     with (tmp_path / "audit.jsonl").open("ab") as file:
         file.write(b'{"time": 17')
-    again = Audit(tmp_path).newest()
-    assert [(done.action, done.result) for done in again] == [("config confirm", "no_trial"), ("config apply", "done")]
+    again = Audit(tmp_path)
+    before = [("config confirm", "no_trial"), ("config apply", "done")]
+    assert [(done.action, done.result) for done in again.newest()] == before
+    asyncio.run(again.note("An", "an", "config back"))
+    assert [(done.action, done.result) for done in Audit(tmp_path).newest()] == [("config back", "done"), *before]
 
 
 def test_audit_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -94,7 +99,7 @@ def test_audit_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(maintain, "MOST_BYTES", 300)
     audit = Audit(tmp_path)
     for _ in range(30):
-        audit.note("An", "an", "maintain")
+        asyncio.run(audit.note("An", "an", "maintain"))
     assert {file.name for file in tmp_path.iterdir()} == {"audit.jsonl", "audit.jsonl.1"}
     assert all(file.stat().st_size < 600 for file in tmp_path.iterdir())
 
@@ -102,5 +107,24 @@ def test_audit_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 def test_disk_that_takes_nothing_does_not_stop_the_audit(tmp_path: Path) -> None:
     """What was done is still shown, and logged."""
     audit = Audit(tmp_path / "missing")
-    audit.note("An", "an", "maintain")
+    asyncio.run(audit.note("An", "an", "maintain"))
     assert [done.action for done in audit.newest()] == ["maintain"]
+
+
+def test_stalling_card_holds_only_the_audit_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While a line waits for the card all else goes on; lines stay in their order, and none is lost with its asker."""
+    card, synced = threading.Event(), os.fsync
+    monkeypatch.setattr(os, "fsync", lambda file: (card.wait(10), synced(file)))
+    audit = Audit(tmp_path)
+
+    async def notes() -> None:
+        steps = [asyncio.create_task(audit.note("An", "an", f"step {n}")) for n in range(5)]
+        await asyncio.sleep(0.05)
+        assert [done.action for done in audit.newest()] == [f"step {n}" for n in reversed(range(5))]
+        assert not any(step.done() for step in steps)
+        steps[1].cancel()
+        card.set()
+        await asyncio.gather(*steps, return_exceptions=True)
+
+    asyncio.run(notes())
+    assert [done.action for done in reversed(Audit(tmp_path).newest())] == [f"step {n}" for n in range(5)]
