@@ -20,7 +20,7 @@ from typing import IO, TYPE_CHECKING, Any, TypeVar, cast
 
 import msgspec
 
-from edge_agent import journal_file, journal_tools, redo
+from edge_agent import journal_file, journal_tools, quarantine, redo
 from edge_agent.arguments import sub_commands
 from edge_agent.client import Failed, NotAllowed, NotRunning, ask
 from edge_agent.commands import Wrong, asked, loaded, print_json, wrong
@@ -172,27 +172,32 @@ def resend(arguments: argparse.Namespace) -> int:
 
 def release(arguments: argparse.Namespace) -> int:
     """`edge journal quarantine release`: let refused readings go once more."""
-    return _pick(arguments, "release", redo.release)
+    return _handle(arguments, "release")
 
 
 def drop(arguments: argparse.Namespace) -> int:
     """`edge journal quarantine drop`: forget refused readings."""
-    return _pick(arguments, "drop", redo.drop)
+    return _handle(arguments, "drop")
 
 
-def _pick(
-    arguments: argparse.Namespace, step: str, work: Callable[[Journal, str, list[int]], Awaitable[redo.Handled]]
-) -> int:
+def _handle(arguments: argparse.Namespace, step: quarantine.Step) -> int:
     config, text = loaded(arguments)
-    body = msgspec.json.encode(Pick(arguments.sink, arguments.id))
-    order = _Order(step, body, lambda j: work(j, arguments.sink, arguments.id))
-    found = _change(arguments, config, text, order, redo.Handled)
+    sink, ids = arguments.sink, arguments.id
+    with showing(text(f"journal.{step}")) as seen:
+
+        def rest(done: quarantine.Handling) -> bytes | None:
+            seen(done.share)
+            return None if done.is_all else msgspec.json.encode(Pick(sink, ids, done))
+
+        body = msgspec.json.encode(Pick(sink, ids))
+        order = _Order(step, body, lambda j: quarantine.handle(j, step, sink, ids, seen), rest)
+        found = _change(arguments, config, text, order, quarantine.Handling).so_far
     if arguments.json:
         print_json(found)
     else:
         print(text("journal.released" if step == "release" else "journal.dropped", count=found.done, later=found.later))
         if found.unknown:
-            print(text("journal.unknown_numbers", count=found.unknown, sink=arguments.sink))
+            print(text("journal.unknown_numbers", count=found.unknown, sink=sink))
         if found.damaged:
             print(text("journal.damaged_refused", count=found.damaged))
     return 1 if found.later or found.unknown or found.damaged else 0

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 import msgspec
 from aiohttp import web
 
-from edge_agent import redo
+from edge_agent import quarantine, redo
 from edge_agent.changes import Refusal, holder
 
 if TYPE_CHECKING:
@@ -30,10 +30,11 @@ class Resend(msgspec.Struct, frozen=True):
 
 
 class Pick(msgspec.Struct, frozen=True):
-    """POST /journal/release and /journal/drop; no ids: all of the sink."""
+    """POST /journal/release and /journal/drop; no ids: all of the sink. `so_far`: as in Resend."""
 
     sink: str
     ids: list[int] = []
+    so_far: quarantine.Handling | None = None
 
 
 def routes(app: App) -> list[web.RouteDef]:
@@ -45,12 +46,10 @@ def routes(app: App) -> list[web.RouteDef]:
         return await _done(app, request, ask.sink, some, begins=ask.so_far is None)
 
     async def of_release(request: web.Request) -> web.Response:
-        ask = await _asked(request, Pick)
-        return await _done(app, request, ask.sink, lambda: redo.release(app.journal, ask.sink, ask.ids))
+        return await _handled(app, request, "release")
 
     async def of_drop(request: web.Request) -> web.Response:
-        ask = await _asked(request, Pick)
-        return await _done(app, request, ask.sink, lambda: redo.drop(app.journal, ask.sink, ask.ids))
+        return await _handled(app, request, "drop")
 
     async def of_import(request: web.Request) -> web.Response:
         text = (await request.read()).decode("utf-8", "replace")
@@ -62,6 +61,12 @@ def routes(app: App) -> list[web.RouteDef]:
         web.post("/journal/drop", of_drop),
         web.post("/journal/import", of_import),
     ]
+
+
+async def _handled(app: App, request: web.Request, step: quarantine.Step) -> web.Response:
+    ask = await _asked(request, Pick)
+    some = partial(quarantine.handle_some, app.journal, step, ask.sink, ask.ids, ask.so_far)
+    return await _done(app, request, ask.sink, some, begins=ask.so_far is None)
 
 
 async def _asked(request: web.Request, kind: type[T]) -> T:

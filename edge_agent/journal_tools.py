@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
 
-from edge_agent import journal_file, redo
+from edge_agent import journal_file, quarantine
 from edge_agent.bench_ask import Bar
 from edge_agent.commands import Wrong, loaded, print_json
 from edge_agent.config import Config
@@ -66,7 +66,7 @@ def quarantined(arguments: argparse.Namespace) -> int:
     config, text = loaded(arguments)
     sinks = {sink.id for sink in config.sinks}
     db = reading(config, text, lambda: journal_file.opened(file_of(config)))
-    found = reading(config, text, lambda: redo.refusals(db, arguments.sink))
+    found = reading(config, text, lambda: quarantine.refusals(db, arguments.sink))
     db.close()
     if not found and arguments.sink and arguments.sink not in sinks:  # of one that is gone there may be some
         raise Wrong(text("journal.no_sink", sink=arguments.sink))

@@ -1,7 +1,7 @@
-"""What a technician may do to the journal: send a stretch again, let refused readings go again, put lines in.
+"""What a technician may do to the journal: send a stretch again, put lines in. What sinks refused: `quarantine.py`.
 
 Works on a journal that runs (`journal_routes.py`) and on one that does not (`journal_tools.py`). The ledger stays
-exact: what is sent a second time was counted the first time; what is released leaves the quarantine's count.
+exact: what is sent a second time was counted the first time.
 """
 
 from __future__ import annotations
@@ -14,11 +14,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import msgspec
 
 from edge_agent import refused
-from edge_agent.account import fold_all
 from edge_agent.body import DAMAGED, pack, unpack
 from edge_agent.cursor import Cursor
 from edge_agent.journal import Journal
-from edge_agent.ledger import Key, Side, SinkState, Tally, counted, unpack_side
+from edge_agent.ledger import Key, Side, SinkState, counted, unpack_side
 from edge_agent.lines import Line, parse
 from edge_agent.store import Store
 
@@ -72,29 +71,6 @@ class Imported(msgspec.Struct, frozen=True):
     """Lines that the journal has already, left as they are: an import that was broken off can be begun again."""
 
 
-class Refusal(msgspec.Struct, frozen=True):
-    """One reading that a sink refused."""
-
-    id: int
-    sink: str
-    at_ms: int
-    device: str
-    line: str
-    words: str
-
-
-class Handled(msgspec.Struct, frozen=True):
-    """What became of refused readings."""
-
-    done: int
-    later: int
-    """Not yet counted by the ledger: to be tried again when the sink has what came before."""
-    unknown: int = 0
-    """Numbers that were asked for and are not in this sink's quarantine."""
-    damaged: int = 0
-    """Whose line cannot be read any more: all that can be done is to drop them."""
-
-
 # --- sending again ----------------------------------------------------------------------------------------------------
 
 
@@ -117,12 +93,12 @@ async def resend_some(
     journal: Journal, sink: str, span_ms: tuple[int, int], so_far: Resending | None = None
 ) -> Resending:
     """One portion of it, after which readings can be committed. Raises NoSuchSink, sqlite3.Error."""
-    _state(journal, sink)
+    state_of(journal, sink)
     if so_far is None:
         await journal.flush()
         so_far = Resending(0, 0, 0, journal.top)
     async with journal.alone():
-        state = _state(journal, sink)
+        state = state_of(journal, sink)
         found = await journal.call(_rows_of, journal.store, span_ms, (so_far.reached, so_far.upto))
         settled = [row for row in found if _has(state.cursor, row[1])]
         for side in await journal.call(_sides, journal.store, [row[1] for row in settled]):
@@ -137,7 +113,7 @@ async def resend_some(
     return Resending(readings, so_far.rows + len(settled), reached, so_far.upto)
 
 
-def _state(journal: Journal, sink: str) -> SinkState:
+def state_of(journal: Journal, sink: str) -> SinkState:
     if sink not in journal.states:
         raise NoSuchSink(sink)
     return journal.states[sink]
@@ -188,7 +164,7 @@ async def put_lines(journal: Journal, text: str) -> Imported:
                 pass
             lines = [line for line in given if line.text() not in sought.there]
             if lines:
-                await journal.call(_append, journal.store, lines, Counter[Key]())
+                await journal.call(append, journal.store, lines, Counter[Key]())
                 await journal.grown()
     return Imported(len(lines), sum(len(line.fields) for line in lines), refused, len(given) - len(lines))
 
@@ -241,7 +217,7 @@ def _ms(time: int) -> int:
     return time // 1_000_000 if abs(time) >= 10**16 else time
 
 
-def _append(store: Store, lines: Sequence[Line], counts: Mapping[Key, int], released: Sequence[int] = ()) -> int:
+def append(store: Store, lines: Sequence[Line], counts: Mapping[Key, int], released: Sequence[int] = ()) -> int:
     """One new row; with it, what the ledger must learn, and what leaves the quarantine. Its sequence number."""
     side = Side(counted(lines), [0] * len(lines), [len(line.fields) for line in lines])
     times = [line.time for line in lines]
@@ -256,91 +232,3 @@ def _append(store: Store, lines: Sequence[Line], counts: Mapping[Key, int], rele
         store.last_id = before
         raise
     return store.last_id
-
-
-# --- refused readings -------------------------------------------------------------------------------------------------
-
-
-def refusals(db: sqlite3.Connection, sink: str | None) -> list[Refusal]:
-    """Those that are kept, oldest first."""
-    query = "SELECT id, sink, at_ms, device, line, words FROM quarantine WHERE ?1 IS NULL OR sink = ?1 ORDER BY id"
-    return [Refusal(*row) for row in db.execute(query, (sink,))]
-
-
-async def release(journal: Journal, sink: str, ids: Sequence[int]) -> Handled:
-    """Let refused readings go to `sink` once more, all where `ids` is empty. Raises NoSuchSink, sqlite3.Error."""
-    state = _state(journal, sink)
-    await fold_all(journal)
-    async with journal.alone():
-        found, later = await journal.call(_counted_ones, journal.store, sink, ids)
-        held = {id_: lines for id_, text in found if (lines := readable(text)[0])}
-        if held:
-            lines = [line for some in held.values() for line in some]
-            others = {name: other for name, other in journal.states.items() if name != sink}
-            counts = _moved(lines, others)
-            before = journal.store.last_id
-            top = await journal.call(_append, journal.store, lines, counts, list(held))
-            for name, other in others.items():
-                other.cursor.settle(before, top)
-                journal.touch(name)
-            await journal.grown()
-            _fewer(state, len(held))
-            journal.touch(sink)
-    await journal.flush()
-    return msgspec.structs.replace(_handled(len(found), later, ids), done=len(held), damaged=len(found) - len(held))
-
-
-async def drop(journal: Journal, sink: str, ids: Sequence[int]) -> Handled:
-    """Forget refused readings; the ledger goes on counting them as quarantined. Raises NoSuchSink, sqlite3.Error."""
-    state = _state(journal, sink)
-    await fold_all(journal)
-    async with journal.alone():
-        held, later = await journal.call(_counted_ones, journal.store, sink, ids)
-        await journal.call(_delete, journal.store, [id_ for id_, _ in held])
-        _fewer(state, len(held))
-        journal.touch(sink)
-    await journal.flush()
-    return _handled(len(held), later, ids)
-
-
-def _handled(done: int, later: int, ids: Sequence[int]) -> Handled:
-    return Handled(done, later, len(set(ids)) - done - later if ids else 0)
-
-
-def _fewer(state: SinkState, n: int) -> None:
-    state.quarantined = max(0, state.quarantined - n)
-    if not state.quarantined:
-        state.words = ""
-
-
-def _counted_ones(store: Store, sink: str, ids: Sequence[int]) -> tuple[list[tuple[int, str]], int]:
-    """Id and line of those that the ledger has counted for good, and how many it has not."""
-    chosen = set(ids)
-    query = (
-        "SELECT q.id, q.line, q.blob <= s.folded FROM quarantine q JOIN sinks s ON s.id = q.sink"
-        " WHERE q.sink = ? ORDER BY q.id"
-    )
-    rows = [row for row in store.select(query, sink) if not chosen or row[0] in chosen]
-    return [(id_, line) for id_, line, is_counted in rows if is_counted], sum(not row[2] for row in rows)
-
-
-def _delete(store: Store, ids: Sequence[int]) -> None:
-    with store.transaction() as db:
-        refused.delete(db, ids)
-
-
-def _moved(lines: Iterable[Line], others: Mapping[str, SinkState]) -> Counter[Key]:
-    """The new row counts these readings once more, and for every sink: so they are taken out here."""
-    counts: Counter[Key] = Counter()
-    for tally in counted(lines):
-        at = (tally.hour, tally.device)
-        for name in ("expected", "read", "stored", "quarantined"):
-            counts[*at, name] -= tally.stored
-        for name, state in others.items():
-            counts[*at, _word(state, tally, name)] -= tally.stored
-    return counts
-
-
-def _word(state: SinkState, tally: Tally, name: str) -> str:
-    taken = not state.only or tally.measurement in state.only
-    return f"{'delivered' if taken else 'excluded'}:{name}"

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from drivers.reading import Readings, Reason, Source, quantities
-from edge_agent import account, recovery, redo
+from edge_agent import account, quarantine, recovery, redo
 from edge_agent.account import Table, begun, fold_all
 from edge_agent.body import unpack
 from edge_agent.journal import Journal, Settled
@@ -90,7 +90,7 @@ class Events:
         elif some == 3:
             await redo.resend(journal, "centre", (NOW, NOW + self.n * HOUR_MS // 40))
         else:
-            await redo.release(journal, "centre", [])
+            await quarantine.handle(journal, "release", "centre", [])
 
 
 def _first_refused(rows: list[Row]) -> tuple[Held, ...]:

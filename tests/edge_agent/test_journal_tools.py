@@ -25,7 +25,8 @@ from edge_agent.journal import Journal, Settled
 from edge_agent.journal_file import Checked, Exported
 from edge_agent.ledger import HOUR_MS
 from edge_agent.lines import parse
-from edge_agent.redo import Handled, Imported, Refusal, Resent, readable
+from edge_agent.quarantine import Handled, Refusal
+from edge_agent.redo import Imported, Resent, readable
 from edge_agent.rows import Held
 from tests.e2e.box import Agent
 from tests.edge_agent.tools_box import NOW, box, fill, filled, on, said
