@@ -261,17 +261,18 @@ class App:
         self._group.create_task(self._reload(), name="reload")
 
     async def _reload(self) -> None:
-        try:  # in a thread: a large file takes seconds, which no poll has to wait for
-            config = await asyncio.to_thread(configuration.load, self.config.file)
-        except Problems as problems:
-            self._refuse("config_rejected", count=len(problems.problems))
-            return
-        fixed = [name for name in FIXED if getattr(config, name) != getattr(self.config, name)]
-        if fixed:
-            self._refuse("restart_needed", keys=", ".join(fixed))
-            return
-        self.trial.overtaken()
-        await self._rearrange(config)
+        async with self.trial.steps:
+            try:  # in a thread: a large file takes seconds, which no poll has to wait for
+                config = await asyncio.to_thread(configuration.load, self.config.file)
+            except Problems as problems:
+                self._refuse("config_rejected", count=len(problems.problems))
+                return
+            fixed = [name for name in FIXED if getattr(config, name) != getattr(self.config, name)]
+            if fixed:
+                self._refuse("restart_needed", keys=", ".join(fixed))
+                return
+            await self.trial.overtaken()
+            await self._rearrange(config)
 
     def _refuse(self, what: str, **facts: str | int) -> None:
         log.error("configuration refused file=%s why=%s %s", self.config.file, what, facts)

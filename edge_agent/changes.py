@@ -91,7 +91,7 @@ def _config_routes(app: App) -> list[web.RouteDef]:
         by = holder(app, request)
         text = await request.text()
         try:
-            found = app.trial.propose(text)
+            found = await app.trial.propose(text)
         except (Refused, OSError) as error:
             return await _refused(app, by, "config candidate", error)
         await app.audit.note(by.name, by.user, "config candidate", result="usable" if found.usable else "faulty")

@@ -3,7 +3,8 @@
 During the trial the configuration file is untouched: the candidate runs from the state folder. So the way back cannot
 fail: a power cut, a crash or a restart begins with the old file, and else the old configuration is still in memory.
 Only the confirmation replaces the file, at one stroke.
-Always on disk before anything is applied: the candidate, the text that ran before it, and the deadline.
+Always on disk before anything is applied: the candidate, the text that ran before it, and the deadline. A step reads
+and writes files beside the event loop: a large configuration takes seconds, and so does a card that stalls.
 """
 
 from __future__ import annotations
@@ -75,9 +76,10 @@ class Trial:
         """The newest candidate, where it cannot be tried; it is not kept on disk, for it may hold a password."""
         self._refused_at = 0.0
         self._timer: asyncio.Task[None] | None = None
+        self.steps = asyncio.Lock()
+        """Held for each step, and while the file is read again."""
         if self._note and not self._note.returned:
-            log.warning("configuration went back why=restart by=%s", self._note.by)
-            self._went_back(msgspec.structs.replace(self._note, returned="restart"))
+            self._after_restart(self._note)
 
     # --- questions ---
 
@@ -114,17 +116,22 @@ class Trial:
 
     # --- steps ---
 
-    def propose(self, text: str) -> Candidate:
+    async def propose(self, text: str) -> Candidate:
         """Say what is wrong with a candidate and what it changes, and keep it where it can be tried. Raises Refused."""
-        if self._on():
-            raise Refused("on_trial", who=self._note.by if self._note else "")
+        async with self.steps:
+            if self._on():
+                raise Refused("on_trial", who=self._note.by if self._note else "")
+            found = await asyncio.to_thread(self._proposed, text)
+            self._refused = msgspec.structs.replace(found, diff="") if found.usable else found
+            self._refused_at = time.monotonic()
+            return found
+
+    def _proposed(self, text: str) -> Candidate:
         self._folder.mkdir(parents=True, exist_ok=True)
         self._candidate.unlink(missing_ok=True)
         found = self._looked_at(text)
         if found.usable:
             _write(self._candidate, text)
-        self._refused = msgspec.structs.replace(found, diff="") if found.usable else found
-        self._refused_at = time.monotonic()
         return found
 
     def _looked_at(self, text: str) -> Candidate:
@@ -155,48 +162,54 @@ class Trial:
         return diff(_text(running.file) or "", text, running.file.name, _redactor(running))
 
     async def apply(self, by: str, seconds: float = CONFIRM_S) -> None:
-        """Run the candidate until it is confirmed, `seconds` at most, or the old one again. Raises Refused."""
-        if self._on():
-            raise Refused("on_trial", who=self._note.by if self._note else "")
-        config = self._usable()
-        self._remember()
-        now, self._old = time.time(), self._running()
-        self._keep(Note(by, now, now + seconds))
-        log.warning("configuration on trial by=%s seconds=%.0f", by, seconds)
-        if not await self._adopt(config):
-            self._end("asked")
-            raise Refused("not_adopted")
-        self._timer = asyncio.create_task(self._expire(seconds), name="config-trial")
+        """Run the candidate until it is confirmed, `seconds` at most, or the old one again. Raises Refused, OSError."""
+        async with self.steps:
+            if self._on():
+                raise Refused("on_trial", who=self._note.by if self._note else "")
+            config = await asyncio.to_thread(self._ready)
+            now, self._old = time.time(), self._running()
+            note = Note(by, now, now + seconds)
+            await asyncio.to_thread(self._keep, note)
+            self._note = note
+            log.warning("configuration on trial by=%s seconds=%.0f", by, seconds)
+            if not await self._adopt(config):
+                await self._end("asked")
+                raise Refused("not_adopted")
+            self._timer = asyncio.create_task(self._expire(seconds), name="config-trial")
 
     async def confirm(self) -> None:
         """Keep it: the file is replaced at one stroke. Raises Refused."""
-        if not self._on():
-            raise Refused("no_trial")
-        file = self._running().file
-        try:
-            _write(file, _text(self._candidate) or "")
-        except OSError as error:
-            raise Refused("not_writable", file=str(file), error=error.strerror or str(error)) from error
-        self._end_timer()
-        self._note = None
-        (self._folder / "trial.json").unlink(missing_ok=True)
-        self._candidate.unlink(missing_ok=True)
-        log.warning("configuration confirmed file=%s", file)
+        async with self.steps:
+            if not self._on():
+                raise Refused("no_trial")
+            file = self._running().file
+            try:
+                await asyncio.to_thread(self._confirmed, file)
+            except OSError as error:
+                raise Refused("not_writable", file=str(file), error=error.strerror or str(error)) from error
+            self._end_timer()
+            self._note = None
+            log.warning("configuration confirmed file=%s", file)
+
+    def _confirmed(self, file: Path) -> None:
+        _write(file, _text(self._candidate) or "")
+        self._forget()
 
     async def back(self) -> None:
         """Run the old one again, now. Raises Refused."""
-        if not self._on():
-            raise Refused("no_trial")
-        self._end_timer()
-        if not await self._return("asked"):
-            self._timer = asyncio.create_task(self._expire(AGAIN_S, "asked"), name="config-trial")
-            raise Refused("not_back")
-
-    def overtaken(self) -> None:
-        """The file is read again, so it is what runs: a trial is over."""
-        if self._on() and self._note:
+        async with self.steps:
+            if not self._on():
+                raise Refused("no_trial")
             self._end_timer()
-            self._end("asked")
+            if not await self._return("asked"):
+                self._timer = asyncio.create_task(self._expire(AGAIN_S, "asked"), name="config-trial")
+                raise Refused("not_back")
+
+    async def overtaken(self) -> None:
+        """The file is read again (with `steps` held), so it is what runs: a trial is over."""
+        if self._on():
+            self._end_timer()
+            await self._end("asked")
 
     # --- how ---
 
@@ -232,9 +245,9 @@ class Trial:
             raise Refused("restart_needed", keys=", ".join(restart))
         return config
 
-    def _remember(self) -> None:
-        """The way back: the file's text, which must be what runs."""
-        running = self._running()
+    def _ready(self) -> Config:
+        """The candidate, and the way back on disk: the file's text, which must be what runs."""
+        config, running = self._usable(), self._running()
         try:
             same = self._load(running.file) == running
         except Problems:
@@ -242,12 +255,15 @@ class Trial:
         if not same:
             raise Refused("file_changed", file=str(running.file))
         _write(self._before, _text(running.file) or "")
+        return config
 
     async def _expire(self, seconds: float, why: str = "time") -> None:
-        await asyncio.sleep(seconds)
-        self._timer = None
-        while not await self._return(why):
-            await asyncio.sleep(AGAIN_S)
+        returned = False
+        while not returned:
+            await asyncio.sleep(seconds)
+            seconds = AGAIN_S
+            async with self.steps:
+                returned = await self._return(why)
 
     async def _return(self, why: str) -> bool:
         """Run the old one again, from memory; False: it could not be taken over now, and the candidate runs on."""
@@ -256,22 +272,15 @@ class Trial:
         if not await self._adopt(self._old):
             log.warning("configuration cannot go back yet why=%s", why)
             return False
-        self._end(why)
+        await self._end(why)
         return True
 
-    def _end(self, why: str) -> None:
+    async def _end(self, why: str) -> None:
         """It went back, unless that is known already."""
         if self._on() and self._note:
             log.warning("configuration went back why=%s by=%s", why, self._note.by)
-            self._went_back(msgspec.structs.replace(self._note, returned=why, deadline=time.time()))
-
-    def _went_back(self, note: Note) -> None:
-        """On a card that takes nothing it is known until the next start, which then says the same once more."""
-        self._note = note
-        try:
-            self._keep(note)
-        except OSError as error:
-            log.warning("trial not noted error=%s", error.strerror)
+            self._note = msgspec.structs.replace(self._note, returned=why, deadline=time.time())
+            await asyncio.to_thread(self._try_to_keep, self._note)
 
     def _end_timer(self) -> None:
         if self._timer:
@@ -281,7 +290,31 @@ class Trial:
     def _keep(self, note: Note) -> None:
         """First on disk: a trial that cannot be noted does not begin. Raises OSError."""
         _write(self._folder / "trial.json", msgspec.json.encode(note).decode())
-        self._note = note
+
+    def _try_to_keep(self, note: Note) -> None:
+        """On a card that takes nothing it is known until the next start, which then says the same once more."""
+        try:
+            self._keep(note)
+        except OSError as error:
+            log.warning("trial not noted error=%s", error.strerror)
+
+    def _after_restart(self, note: Note) -> None:
+        """The power failed in a trial: it went back, unless it failed while the file had just been replaced."""
+        if _text(self._running().file) == _text(self._candidate):
+            self._note = None
+            self._forget()
+            return
+        log.warning("configuration went back why=restart by=%s", note.by)
+        self._note = msgspec.structs.replace(note, returned="restart")
+        self._try_to_keep(self._note)
+
+    def _forget(self) -> None:
+        """It was confirmed. The candidate last: as long as it is the file, no start says that it went back."""
+        try:
+            (self._folder / "trial.json").unlink(missing_ok=True)
+            self._candidate.unlink(missing_ok=True)
+        except OSError as error:
+            log.warning("trial not forgotten error=%s", error.strerror)
 
     def _read_note(self) -> Note | None:
         try:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -40,10 +42,10 @@ class Agent:
 def test_candidate_is_checked_and_compared(tmp_path: Path) -> None:
     """Its errors stand at the lines of the file it would become; nothing runs yet."""
     agent = Agent(tmp_path)
-    found = agent.trial.propose("site: cl-02\nnmae: x\n")
+    found = asyncio.run(agent.trial.propose("site: cl-02\nnmae: x\n"))
     assert not found.usable
     assert f"{agent.file}:2:" in found.problems[0]
-    good = agent.trial.propose(NEW)
+    good = asyncio.run(agent.trial.propose(NEW))
     assert good.usable
     assert "-name: old" in good.diff.splitlines()
     assert "+name: new" in good.diff.splitlines()
@@ -54,7 +56,7 @@ def test_candidate_is_checked_and_compared(tmp_path: Path) -> None:
 def test_change_that_needs_a_restart_is_not_tried(tmp_path: Path) -> None:
     """It could not go back by itself."""
     agent = Agent(tmp_path)
-    found = agent.trial.propose(OLD.replace("./state", "./elsewhere"))
+    found = asyncio.run(agent.trial.propose(OLD.replace("./state", "./elsewhere")))
     assert (found.usable, found.restart) == (False, ["state", "control"])
     with pytest.raises(Refused) as refused:
         asyncio.run(agent.trial.apply("An"))
@@ -65,7 +67,7 @@ def test_password_in_a_refused_candidate_is_neither_shown_nor_kept(tmp_path: Pat
     """A password belongs into the secrets; one that was written here stays out of the difference and off the disk."""
     agent = Agent(tmp_path)
     mqtt = "mqtt: {host: localhost, user: edge, password: hunter2-hunter2}\n"
-    found = agent.trial.propose(OLD + mqtt)
+    found = asyncio.run(agent.trial.propose(OLD + mqtt))
     now = agent.trial.now()
     assert not found.usable
     assert (now.candidate, now.problems, now.diff) == (None, found.problems, found.diff)
@@ -78,7 +80,7 @@ def test_password_over_several_lines_is_not_shown(tmp_path: Path) -> None:
     """Also where the difference shows a part of it only, far below its key."""
     agent = Agent(tmp_path)
     block = "mqtt:\n  - password: |\n      hunter2\n      hunter3\n    client_id: x\n"
-    found = agent.trial.propose(OLD + block)
+    found = asyncio.run(agent.trial.propose(OLD + block))
     assert "client_id" in found.diff
     assert "hunter" not in "\n".join([found.diff, *found.problems])
     old = "\n".join(["a: 1", "password: |", *(f"  line-{i}" for i in range(12)), "b: 2"])
@@ -89,12 +91,12 @@ def test_password_over_several_lines_is_not_shown(tmp_path: Path) -> None:
 def test_refused_candidate_takes_the_place_of_the_one_before(tmp_path: Path) -> None:
     """What is shown is what would be applied: after a faulty candidate nothing is."""
     agent = Agent(tmp_path)
-    agent.trial.propose(NEW)
-    agent.trial.propose("site: cl-02\nnmae: x\n")
+    asyncio.run(agent.trial.propose(NEW))
+    asyncio.run(agent.trial.propose("site: cl-02\nnmae: x\n"))
     with pytest.raises(Refused) as refused:
         asyncio.run(agent.trial.apply("An"))
     assert (refused.value.what, agent.config.name) == ("faulty", "old")
-    agent.trial.propose(NEW)
+    asyncio.run(agent.trial.propose(NEW))
     assert (agent.trial.now().problems, agent.trial.now().candidate) == ([], NEW)
 
 
@@ -104,7 +106,7 @@ def test_confirmed_change_is_in_the_file(tmp_path: Path) -> None:
     agent.file.chmod(0o640)
 
     async def visit() -> None:
-        agent.trial.propose(NEW)
+        await agent.trial.propose(NEW)
         await agent.trial.apply("An")
         assert (agent.config.name, agent.file.read_text()) == ("new", OLD)
         assert 0 < agent.trial.left_s <= 120
@@ -122,7 +124,7 @@ def test_change_not_confirmed_goes_back_in_time(tmp_path: Path) -> None:
     agent = Agent(tmp_path)
 
     async def visit() -> None:
-        agent.trial.propose(NEW)
+        await agent.trial.propose(NEW)
         await agent.trial.apply("An", seconds=0.05)
         async with asyncio.timeout(5):
             while agent.config.name != "old":
@@ -139,7 +141,7 @@ def test_change_goes_back_when_asked(tmp_path: Path) -> None:
     agent = Agent(tmp_path)
 
     async def visit() -> None:
-        agent.trial.propose(NEW)
+        await agent.trial.propose(NEW)
         await agent.trial.apply("An")
         await agent.trial.back()
         with pytest.raises(Refused):
@@ -154,7 +156,7 @@ def test_power_cut_during_a_trial_goes_back(tmp_path: Path) -> None:
     agent = Agent(tmp_path)
 
     async def visit() -> None:
-        agent.trial.propose(NEW)
+        await agent.trial.propose(NEW)
         await agent.trial.apply("An")
 
     asyncio.run(visit())
@@ -172,7 +174,7 @@ def test_change_goes_back_from_a_card_that_takes_nothing(
     agent = Agent(tmp_path)
 
     async def visit() -> None:
-        agent.trial.propose(NEW)
+        await agent.trial.propose(NEW)
         await agent.trial.apply("An", seconds=0.05 if how == "time" else 60)
         (agent.config.state / "config/before.yaml").unlink()
         unwritable(agent)
@@ -194,7 +196,7 @@ def test_change_goes_back_from_a_card_that_takes_nothing(
 def test_trial_that_cannot_be_noted_does_not_begin(tmp_path: Path) -> None:
     """After a power cut nobody would know of it; the old one runs on, and nothing counts down."""
     agent = Agent(tmp_path)
-    agent.trial.propose(NEW)
+    asyncio.run(agent.trial.propose(NEW))
     unwritable(agent)
     with pytest.raises(OSError, match="trial"):
         asyncio.run(agent.trial.apply("An"))
@@ -206,7 +208,7 @@ def test_start_after_a_power_cut_in_a_trial_on_a_card_that_takes_nothing(tmp_pat
     agent = Agent(tmp_path)
 
     async def visit() -> None:
-        agent.trial.propose(NEW)
+        await agent.trial.propose(NEW)
         await agent.trial.apply("An")
 
     asyncio.run(visit())
@@ -225,10 +227,10 @@ def test_one_trial_at_a_time(tmp_path: Path) -> None:
     agent = Agent(tmp_path)
 
     async def visit() -> None:
-        agent.trial.propose(NEW)
+        await agent.trial.propose(NEW)
         await agent.trial.apply("An")
         with pytest.raises(Refused) as refused:
-            agent.trial.propose(OLD)
+            await agent.trial.propose(OLD)
         assert refused.value.what == "on_trial"
         with pytest.raises(Refused):
             await agent.trial.apply("Bình")
@@ -239,7 +241,7 @@ def test_one_trial_at_a_time(tmp_path: Path) -> None:
 def test_file_edited_meanwhile_is_not_overwritten(tmp_path: Path) -> None:
     """What is in the file must be what runs, or there would be no way back to it."""
     agent = Agent(tmp_path)
-    agent.trial.propose(NEW)
+    asyncio.run(agent.trial.propose(NEW))
     agent.file.write_text(OLD.replace("old", "edited"))
     with pytest.raises(Refused) as refused:
         asyncio.run(agent.trial.apply("An"))
@@ -249,7 +251,7 @@ def test_file_edited_meanwhile_is_not_overwritten(tmp_path: Path) -> None:
 def test_configuration_that_is_not_adopted_is_no_trial(tmp_path: Path) -> None:
     """The journal may be unable to take new sinks at that moment."""
     agent = Agent(tmp_path, takes=False)
-    agent.trial.propose(NEW)
+    asyncio.run(agent.trial.propose(NEW))
     with pytest.raises(Refused) as refused:
         asyncio.run(agent.trial.apply("An"))
     assert refused.value.what == "not_adopted"
@@ -261,12 +263,66 @@ def test_reloaded_file_ends_a_trial(tmp_path: Path) -> None:
     agent = Agent(tmp_path)
 
     async def visit() -> None:
-        agent.trial.propose(NEW)
+        await agent.trial.propose(NEW)
         await agent.trial.apply("An", seconds=0.05)
-        agent.trial.overtaken()
+        await agent.trial.overtaken()
         agent.config = configuration.load(agent.file)
         await asyncio.sleep(0.1)
 
     asyncio.run(visit())
     assert agent.trial.now().trial_by is None
     assert agent.config.name == "old"
+
+
+def test_power_cut_right_after_the_file_was_replaced_does_not_go_back(tmp_path: Path) -> None:
+    """What was noted of the trial is still there, but the file is the candidate: it was confirmed."""
+    agent = Agent(tmp_path)
+
+    async def visit() -> None:
+        await agent.trial.propose(NEW)
+        await agent.trial.apply("An")
+
+    asyncio.run(visit())
+    agent.file.write_text(NEW, encoding="utf-8")
+    for _ in range(2):
+        assert Agent(tmp_path).trial.note is None
+    assert not (agent.config.state / "config/trial.json").exists()
+
+
+def test_steps_wait_for_one_another_and_nothing_else_waits_for_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The card stalls while the change is confirmed: the time runs out meanwhile, and it is confirmed all the same."""
+    agent, card, synced = Agent(tmp_path), threading.Event(), os.fsync
+
+    async def visit() -> None:
+        await agent.trial.propose(NEW)
+        await agent.trial.apply("An", seconds=0.2)
+        monkeypatch.setattr(os, "fsync", lambda file: (card.wait(10), synced(file)))
+        confirming = asyncio.create_task(agent.trial.confirm())
+        await asyncio.sleep(0.05)
+        again = asyncio.create_task(agent.trial.back())
+        await asyncio.sleep(0.4)
+        assert not confirming.done()
+        card.set()
+        await confirming
+        with pytest.raises(Refused, match="no_trial"):
+            await again
+        await asyncio.sleep(0.05)
+
+    asyncio.run(visit())
+    assert (agent.config.name, agent.file.read_text(), agent.trial.note) == ("new", NEW, None)
+
+
+def test_two_technicians_apply_at_once(tmp_path: Path) -> None:
+    """One of them begins the trial, the other is told."""
+    agent = Agent(tmp_path)
+
+    async def visit() -> tuple[BaseException | None, BaseException | None]:
+        await agent.trial.propose(NEW)
+        return await asyncio.gather(agent.trial.apply("An"), agent.trial.apply("Bình"), return_exceptions=True)
+
+    first, second = asyncio.run(visit())
+    assert first is None
+    assert isinstance(second, Refused)
+    assert (second.what, second.facts) == ("on_trial", {"who": "An"})
