@@ -95,7 +95,7 @@ def test_tools_run_as_lines(typist: Typist) -> None:
     typist.press(".1\r", "read gone 1")
     typist.letters(" x y")
     typist.press("\r", "Cách dùng: edge", "không hiểu", "xong")
-    typist.press("7v", "Từ mức cần xem", "-- ")
+    typist.press("7v", "Cảnh báo và lỗi", "-- ")
 
 
 def test_keys_of_the_full_screen_are_answered(typist: Typist) -> None:

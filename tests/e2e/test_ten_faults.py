@@ -30,15 +30,15 @@ PERIOD = 1.0
 SHOWING = 1.0
 """… and the second between two pictures. Strict: the machine must be at rest, as `make faults` wants it."""
 FIRST = {
-    "endpoint_unreachable": "Kiểm tra nguồn của bộ chuyển Modbus TCP",
-    "gateway_silent": "Kiểm tra nguồn và dây A/B phía sau bộ chuyển",
+    "endpoint_unreachable": "Kiểm tra nguồn của bộ chuyển đổi Modbus TCP",
+    "gateway_silent": "Kiểm tra nguồn và dây A/B phía sau bộ chuyển đổi",
     "device_behind_gateway": "Kiểm tra nguồn của thiết bị",
-    "device_no_register": "So nhãn máy với hồ sơ eastron-sdm630",
-    "port_missing": "Cắm lại bộ chuyển RS-485 (USB)",
-    "port_refused": "Thêm người dùng của dịch vụ vào nhóm dialout",
+    "device_no_register": "Đối chiếu nhãn máy với hồ sơ eastron-sdm630",
+    "port_missing": "Cắm lại bộ chuyển đổi RS-485 (USB)",
+    "port_refused": "Thêm tài khoản chạy dịch vụ vào nhóm dialout",
     "sink_unreachable": "Kiểm tra mạng của hộp: edge net",
     "sink_sign_in_page": "Mở địa chỉ đó bằng trình duyệt trên mạng này",
-    "sink_secret_missing": "Ghi vào tệp /etc/edge-agent/secrets/gone",
+    "sink_secret_missing": "Ghi mật khẩu hoặc mã truy cập vào tệp /etc/edge-agent/secrets/gone",
     "broker_unreachable": "Xem dịch vụ MQTT có chạy không: systemctl status mosquitto",
     "meeting_down": "Xem dịch vụ: systemctl status edge-meet",
 }

@@ -86,7 +86,7 @@ def test_power_cut_is_told_on_the_screen(agent: Placed) -> None:
         line.until("Dịch vụ đo không chạy")
         agent.start()
         line.type("8")
-        line.until("của An đã quay lại vì máy khởi động lại")
+        line.until("của An đã bị bỏ")
         assert agent.status().name == "Phường Sao Đỏ"
         assert agent.file.read_text(encoding="utf-8") == agent.text("Phường Sao Đỏ")
         line.type("q")

@@ -64,7 +64,7 @@ def test_words_of_other_programs_are_told_in_the_language() -> None:
     assert origin("field/cnt-1", text) == "field/cnt-1"
     assert [service_state(state, text) for state in ("active", "failed", "maintenance")] == [
         "đang chạy",
-        "hỏng",
+        "lỗi",
         "maintenance",
     ]
 

@@ -260,7 +260,7 @@ def test_silent_agent_makes_everything_old(*, said: bool) -> None:
             assert "Thử lại sau" not in shown
             assert "cách đây 2 giây" not in shown
         shown = "\n".join(row.plain for row in terminal.rows())
-        assert "◌ đúng giờ" in shown
+        assert "◌ đã đồng bộ" in shown
         assert "◌ 58,4" in shown
 
     walk("error", steps, size=(100, 24))
