@@ -15,6 +15,7 @@ import ssl
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from email.utils import parsedate_to_datetime
+from functools import partial
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -24,10 +25,10 @@ from drivers.marked import Secret, SecretMissing
 from edge_agent.body import glued, pack, unpack
 from edge_agent.journal import Settled
 from edge_agent.ledger import HOUR_MS
-from edge_agent.lines import Line, join, measurement_of, parse
+from edge_agent.lines import join, measurement_of, parse
 from edge_agent.rows import Held, Row
 from edge_agent.sinks import Life, SinkDown, TooLarge, victoria
-from edge_agent.sinks.isolate import isolate
+from edge_agent.sinks.sieve import Numbered, Sieve
 
 if TYPE_CHECKING:
     from edge_agent.config import Influx
@@ -38,6 +39,8 @@ MOST_BYTES = 2 << 20
 """Compressed; InfluxDB 1.6 refuses above 25 MB."""
 WORDS = 300
 """Characters of the server's answer that are kept."""
+PORTION = 5_000
+"""Readings that are taken apart at a time."""
 BUSY = (429, 502, 503, 504)
 """Not now: says nothing of what the server is, and perhaps only a proxy says it."""
 
@@ -64,14 +67,16 @@ class InfluxSink:
         self._believed = ssl.create_default_context() if trusts_system else None
         """Read here, at the start, since it takes 20 ms and more."""
         self._session: aiohttp.ClientSession | None = None
+        self._sieve = Sieve(self._takes_anything)
 
     async def send(self, rows: Sequence[Row]) -> Settled:
-        """Deliver the rows: glued blobs if all is wanted and accepted, else line by line."""
+        """Deliver the rows: glued blobs if all is wanted and nothing refused, else line by line."""
+        if self._sieve.is_needed:
+            return await self._send_in_parts(rows)
         total = sum(row.readings for row in rows)
         try:
             texts, size = await self._post_rows(rows)
         except Refused as refused:
-            await self._takes_anything()
             return await self._send_in_parts(rows, str(refused))
         except TooLarge as large:
             if len(rows) > 1:
@@ -96,66 +101,49 @@ class InfluxSink:
         """The lines of the wanted measurements, which are recognised without taking them apart."""
         return "".join(f"{line}\n" for line in text.split("\n") if line and measurement_of(line) in self.only)
 
+    async def _send_in_parts(self, rows: Sequence[Row], words: str | None = None) -> Settled:
+        """Find what is refused, and deliver the rest; `words`: why all were. Raises SinkDown, TooLarge."""
+        post = partial(self._try_lines, may_shrink=len(rows) > 1)
+        held: list[Held] = []
+        taken = 0
+        for some in _portions(rows):
+            lines = [each for row in some for each in self._numbered(row)]
+            taken += sum(len(line.fields) for _, _, line in lines)
+            found = await self._sieve.pass_on(lines, words if len(some) == len(rows) else None, post)
+            held += [_held(self.id, each, said) for each, said in found]
+        if held:
+            end = held[-1]
+            log.error("readings refused sink=%s readings=%d last=%s error=%s", self.id, len(held), end.line, end.words)
+        excluded = sum(row.readings for row in rows) - taken
+        return Settled(delivered=taken - len(held), excluded=excluded, held=tuple(held))
+
     async def _takes_anything(self) -> None:
         """An empty batch tells whether the readings are at fault or the request itself is (a wrong parameter)."""
         try:
             await self._post(pack(""))
         except Refused as refused:
             raise SinkDown("refused", str(refused)) from refused
+        except TooLarge:
+            return  # which is no word about what it takes
 
-    async def _send_in_parts(self, rows: Sequence[Row], words: str) -> Settled:
-        """Find what is refused: the rows at fault, their lines, the readings in these. The rest is delivered."""
-        held: list[Held] = []
-        for row, said in await isolate(rows, words, self._try_rows, prove=False):
-            lines = list(self._numbered(row))
-            for (first, line), why in await isolate(lines, said, self._try_lines, prove=False):
-                singles = [(first + k, single) for k, single in enumerate(line.single())]
-                at_fault = await isolate(singles, why, self._try_lines, prove=True)
-                held += [self._held(row, sequence, single, last) for (sequence, single), last in at_fault]
-        if held:
-            end = held[-1]
-            log.error("readings refused sink=%s readings=%d last=%s error=%s", self.id, len(held), end.line, end.words)
-        taken = sum(self._readings(row) for row in rows)
-        excluded = sum(row.readings for row in rows) - taken
-        return Settled(delivered=taken - len(held), excluded=excluded, held=tuple(held))
-
-    async def _try_rows(self, rows: Sequence[Row]) -> str | None:
+    async def _try_lines(self, lines: Sequence[Numbered], *, may_shrink: bool) -> str | None:
         try:
-            await self._post_rows(rows)
-        except (Refused, TooLarge) as refused:
+            await self._post(pack(join(line for _, _, line in lines)))
+        except TooLarge as large:
+            if may_shrink:
+                raise
+            return str(large)
+        except Refused as refused:
             return str(refused)
         return None
 
-    async def _try_lines(self, lines: Sequence[tuple[int, Line]]) -> str | None:
-        try:
-            await self._post(pack(join(line for _, line in lines)))
-        except (Refused, TooLarge) as refused:
-            return str(refused)
-        return None
-
-    def _numbered(self, row: Row) -> Iterator[tuple[int, Line]]:
-        """The wanted lines of a row, each with the sequence number of its first reading."""
+    def _numbered(self, row: Row) -> Iterator[Numbered]:
+        """The wanted lines of a row."""
         sequence = row.after + 1
         for line in parse(unpack(row.body)):
             if not self.only or line.measurement in self.only:
-                yield sequence, line
+                yield row, sequence, line
             sequence += len(line.fields)
-
-    def _readings(self, row: Row) -> int:
-        """How many of a row's readings are wanted."""
-        return sum(len(line.fields) for _, line in self._numbered(row)) if self.only else row.readings
-
-    def _held(self, row: Row, sequence: int, line: Line, words: str) -> Held:
-        return Held(
-            sink=self.id,
-            blob=row.id,
-            sequence=sequence,
-            device=line.device,
-            measurement=line.measurement,
-            hour=line.time // HOUR_MS,
-            line=line.text().rstrip("\n"),
-            words=words,
-        )
 
     # --- what the server is -------------------------------------------------------------------------------------------
 
@@ -256,6 +244,33 @@ class InfluxSink:
             await self._session.close()
             self._session = None
             await asyncio.sleep(0)
+
+
+def _portions(rows: Sequence[Row]) -> Iterator[list[Row]]:
+    """So few at a time that taking them apart holds nobody up."""
+    some: list[Row] = []
+    count = 0
+    for row in rows:
+        if some and count + row.readings > PORTION:
+            yield some
+            some, count = [], 0
+        some.append(row)
+        count += row.readings
+    yield some
+
+
+def _held(sink: str, numbered: Numbered, words: str) -> Held:
+    row, sequence, line = numbered
+    return Held(
+        sink=sink,
+        blob=row.id,
+        sequence=sequence,
+        device=line.device,
+        measurement=line.measurement,
+        hour=line.time // HOUR_MS,
+        line=line.text().rstrip("\n"),
+        words=words,
+    )
 
 
 def _judge(status: int, words: str, wait: float | None, place: str) -> None:

@@ -22,7 +22,7 @@ async def isolate(items: Sequence[T], words: str, post: Post[T], *, prove: bool)
     found: list[tuple[T, str]] = []
     rest = list(items)
     while len(found) < FEW:
-        fault, others, words = await _first(rest, words, post, prove=prove)
+        fault, others, words = await first(rest, words, post, prove=prove)
         if fault is not None:
             found.append((fault[0], words))
         if not others or (said := await post(others)) is None:
@@ -31,8 +31,8 @@ async def isolate(items: Sequence[T], words: str, post: Post[T], *, prove: bool)
     return found + await _halve(rest, words, post)
 
 
-async def _first(rest: list[T], words: str, post: Post[T], *, prove: bool) -> tuple[list[T] | None, list[T], str]:
-    """(the item at fault as a list of one, what was not looked at, the server's words)."""
+async def first(rest: list[T], words: str, post: Post[T], *, prove: bool) -> tuple[list[T] | None, list[T], str]:
+    """The first item at fault, as a list of one (None: there is none); what was not looked at; the server's words."""
     suspects, others, proven = rest, list[T](), True
     while len(suspects) > 1:
         half = len(suspects) // 2
