@@ -49,9 +49,4 @@ class Topics:
             log.warning("topics not written file=%s error=%s", self._file, error)
 
     def _read(self) -> _Session | None:
-        if self._file is None:
-            return None
-        try:
-            return msgspec.json.decode(self._file.read_bytes(), type=_Session)
-        except (OSError, msgspec.DecodeError):
-            return None
+        return files.read(self._file, _Session) if self._file else None

@@ -72,16 +72,8 @@ class SplitMemory:
             log.warning("splits not written file=%s error=%s", self._file, error)
 
     def _read(self) -> dict[int, _Kept]:
-        if self._file is None:
-            return {}
-        try:
-            found = msgspec.json.decode(self._file.read_bytes(), type=_File)
-        except FileNotFoundError:
-            return {}
-        except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
-            log.warning("splits not read, found anew file=%s error=%s", self._file, error)
-            return {}
-        return found.units if found.where == self._where else {}
+        found = files.read(self._file, _File) if self._file else None
+        return found.units if found and found.where == self._where else {}
 
 
 def memory_of(state: Path, bus: str) -> Path:

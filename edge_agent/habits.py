@@ -189,12 +189,4 @@ def rules_by_index(source: Source, rules: Mapping[tuple[str, str], PointRule]) -
 
 def _load(file: Path | None) -> dict[str, Count]:
     """What was kept; nothing where the file is missing or damaged."""
-    if file is None:
-        return {}
-    try:
-        return msgspec.json.decode(file.read_bytes(), type=dict[str, Count])
-    except FileNotFoundError:
-        return {}
-    except (OSError, msgspec.DecodeError) as error:
-        log.warning("totals begin anew file=%s error=%s", file, error)
-        return {}
+    return (file and files.read(file, dict[str, Count])) or {}

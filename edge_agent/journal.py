@@ -179,7 +179,7 @@ class Journal:
             group, self._pending, upto = self._pending, Group(), self.unwritten.end
             dones, self._dones = self._dones, []
             dirty, self._dirty = self._dirty, set()
-            group.states = {name: pack_state(self.states[name]) for name in dirty}
+            group.states = {name: pack_state(self.states[name]) for name in dirty & self.states.keys()}
             began = time.monotonic()
             try:
                 await self.call(self._store.commit, group)
@@ -353,6 +353,13 @@ class Journal:
     def unsaved_held(self) -> list[Held]:
         """Refused readings that wait for the next commit."""
         return list(self._pending.held)
+
+    def count_refused(self, sink: str, on_disk: int) -> None:
+        """A technician has released or dropped some: `on_disk` are left there. With the lock held."""
+        state = self.states[sink]
+        state.quarantined = on_disk + sum(each.sink == sink for each in self._pending.held)
+        state.words = state.words if state.quarantined else ""
+        self.touch(sink)
 
     async def grown(self) -> None:
         """Rows were added beside the commits, with the lock held."""

@@ -183,7 +183,7 @@ def drop(arguments: argparse.Namespace) -> int:
 def _handle(arguments: argparse.Namespace, step: quarantine.Step) -> int:
     config, text = loaded(arguments)
     sink, ids = arguments.sink, arguments.id
-    with showing(text(f"journal.{step}")) as seen:
+    with showing(text("journal.releasing" if step == "release" else "journal.dropping")) as seen:
 
         def rest(done: quarantine.Handling) -> bytes | None:
             seen(done.share)

@@ -79,16 +79,18 @@ async def _asked(request: web.Request, kind: type[T]) -> T:
 async def _done(
     app: App, request: web.Request, sink: str, work: Callable[[], Awaitable[object]], *, begins: bool = True
 ) -> web.Response:
+    """`begins`: not the next portion of something that has its audit line."""
     by = holder(app, request)
-    path = request.path.rsplit("/", 1)[-1]
+    action = f"journal {request.path.rsplit('/', 1)[-1]}"
     try:
         found = await work()
     except redo.NoSuchSink:
         raise _refused("no_sink", app.text("journal.no_sink", sink=sink)) from None
     except sqlite3.Error as error:
+        await app.audit.note(by.name, by.user, action, sink, "failed")
         raise failed(app, error) from None
     if begins:
-        await app.audit.note(by.name, by.user, f"journal {path}", sink)
+        await app.audit.note(by.name, by.user, action, sink)
     return web.Response(body=msgspec.json.encode(found), content_type="application/json")
 
 

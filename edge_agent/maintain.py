@@ -6,9 +6,9 @@ The lock lapses by itself when its holder goes silent. Another may take it over:
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
-import threading
 import time
 from collections import deque
 from pathlib import Path
@@ -23,6 +23,8 @@ MOST_BYTES = 256 << 10
 """Size at which the audit file is put aside as `audit.jsonl.1`, in place of the one before."""
 SHOWN = 50
 """Newest audit lines in memory."""
+MOST_UNWRITTEN = 200
+"""Newest audit lines that wait for a disk."""
 
 
 class Holder(msgspec.Struct):
@@ -140,13 +142,13 @@ class Audit:
         """Read the newest lines of `audit.jsonl`; what cannot be read is passed over."""
         self._file = state / "audit.jsonl"
         self._newest: deque[Done] = deque(maxlen=SHOWN)
-        self._unwritten: deque[bytes] = deque()
-        """In their order, whichever thread writes first."""
-        self._writing = threading.Lock()
+        self._unwritten: deque[bytes] = deque(maxlen=MOST_UNWRITTEN)
+        """While the disk takes nothing they wait for the next that it does take."""
+        self._writing = asyncio.Lock()
         for line in _lines(self._file)[-SHOWN:]:
             try:
                 self._newest.append(msgspec.json.decode(line, type=Done))
-            except msgspec.DecodeError:
+            except ValueError:  # msgspec gives a ValueError of Python's own for bytes that are no text
                 continue
 
     async def note(self, by: str, user: str, action: str, about: str = "", result: str = "done") -> None:
@@ -155,26 +157,36 @@ class Audit:
         self._newest.append(done)
         self._unwritten.append(msgspec.json.encode(done) + b"\n")
         log.info("audit by=%s user=%s action=%s about=%s result=%s", by, user, action, about, result)
-        await asyncio.shield(asyncio.to_thread(self._write))  # a card that stalls must hold nobody else up
+        await asyncio.shield(self._written())
+
+    async def _written(self) -> None:
+        """A card that stalls holds up those who wait for their own line, and one thread."""
+        async with self._writing:
+            lines = list(self._unwritten)
+            if not lines or not await asyncio.to_thread(self._write, lines):
+                return
+            for line in lines:
+                with contextlib.suppress(ValueError):  # so many waited that the oldest had to go
+                    self._unwritten.remove(line)
 
     def newest(self) -> list[Done]:
         """Newest first."""
         return list(reversed(self._newest))
 
-    def _write(self) -> None:
-        with self._writing:
-            lines = [self._unwritten.popleft() for _ in range(len(self._unwritten))]
-            try:
-                if self._file.exists() and self._file.stat().st_size > MOST_BYTES:
-                    self._file.replace(self._file.with_suffix(".jsonl.1"))
-                with self._file.open("ab+") as file:
-                    if file.tell() and os.pread(file.fileno(), 1, file.tell() - 1) != b"\n":
-                        file.write(b"\n")  # a power cut tore the last line
-                    file.writelines(lines)
-                    file.flush()
-                    os.fsync(file.fileno())
-            except OSError as error:
-                log.warning("audit file not written error=%s", error.strerror)
+    def _write(self, lines: list[bytes]) -> bool:
+        try:
+            if self._file.exists() and self._file.stat().st_size > MOST_BYTES:
+                self._file.replace(self._file.with_suffix(".jsonl.1"))
+            with self._file.open("ab+") as file:
+                if file.tell() and os.pread(file.fileno(), 1, file.tell() - 1) != b"\n":
+                    file.write(b"\n")  # a power cut tore the last line
+                file.writelines(lines)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            log.warning("audit file not written error=%s", error.strerror)
+            return False
+        return True
 
 
 def _lines(file: Path) -> list[bytes]:

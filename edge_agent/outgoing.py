@@ -164,6 +164,8 @@ def states_of(store: Store, sinks: Mapping[str, tuple[str, ...]]) -> dict[str, S
         if state.only != only:
             state.cursor.ranges.clear()  # sent again, so that each reading is counted by one choice
         state.only = only
+        state.quarantined = store.count_refused(name)  # after a crash the state may be older than the table
+        state.words = state.words if state.quarantined else ""
         states[name] = state
     return states
 

@@ -98,20 +98,21 @@ async def handle_some(
     journal: Journal, step: Step, sink: str, ids: Sequence[int], before: Handling | None = None
 ) -> Handling:
     """One portion of it. Raises NoSuchSink, sqlite3.Error."""
-    state, wanted = state_of(journal, sink), set(ids)
+    wanted = set(ids)
     if before is None:
+        state_of(journal, sink)
         await fold_all(journal)
         first, last = await journal.call(_span, journal.store, sink)
+        if wanted:
+            first, last = max(first, min(wanted)), min(last, max(wanted))
         before = Handling(Handled(0, 0, len(wanted)), first - 1, first - 1, last)
     async with journal.alone():
+        state_of(journal, sink)  # still there
         portion = await journal.call(_some, journal.store, sink, (before.reached, before.upto))
         found = [each for each in portion if not wanted or each.id in wanted]
         lines = {each.id: each.line for each in found if each.is_counted}
         done = await _STEPS[step](journal, sink, lines)
-        state.quarantined = max(0, state.quarantined - done)
-        if not state.quarantined:
-            state.words = ""
-        journal.touch(sink)
+        journal.count_refused(sink, await journal.call(journal.store.count_refused, sink))
     so_far = Handled(
         before.so_far.done + done,
         before.so_far.later + len(found) - len(lines),
@@ -121,7 +122,7 @@ async def handle_some(
     if len(portion) == PORTION:
         return Handling(so_far, before.began, portion[-1].id, before.upto)
     await journal.flush()
-    return Handling(so_far, before.began, before.upto, before.upto)
+    return Handling(so_far, before.began, max(before.reached, before.upto), max(before.reached, before.upto))
 
 
 class _Kept(msgspec.Struct, frozen=True):

@@ -35,6 +35,12 @@ def _bound(db: sqlite3.Connection, sink: str) -> None:
     )
 
 
+def count(db: sqlite3.Connection, sink: str) -> int:
+    """How many are kept."""
+    ((found,),) = db.execute("SELECT count(*) FROM quarantine WHERE sink = ?", (sink,))
+    return int(found)
+
+
 def newest(db: sqlite3.Connection, sink: str, most: int) -> list[Quarantined]:
     """The newest readings in a sink's quarantine, newest first."""
     rows = db.execute(

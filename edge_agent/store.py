@@ -330,6 +330,10 @@ class Store:
         """The newest readings in a sink's quarantine, newest first."""
         return refused.newest(self._db, sink, most)
 
+    def count_refused(self, sink: str) -> int:
+        """How many readings a sink's quarantine has."""
+        return refused.count(self._db, sink)
+
     def states(self) -> dict[str, SinkState]:
         """What is kept of each sink."""
         return {name: state for name, state, _ in self.ledger.sinks()}

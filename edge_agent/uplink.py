@@ -51,7 +51,7 @@ class Backlog:
         """Take up what is on disk; `waiting`: readings by sink now."""
         self._file = state / "backlog.json"
         self._waiting = waiting
-        self._slots = _read(self._file)
+        self._slots = files.read(self._file, dict[str, dict[int, int]]) or {}
         self._saved = 0
 
     async def run(self) -> None:
@@ -83,13 +83,6 @@ class Backlog:
             files.replace(self._file, msgspec.json.encode(self._slots))
         except OSError as error:
             log.warning("backlog not saved error=%s", error.strerror)
-
-
-def _read(file: Path) -> dict[str, dict[int, int]]:
-    try:
-        return msgspec.json.decode(file.read_bytes(), type=dict[str, dict[int, int]])
-    except (OSError, msgspec.DecodeError):
-        return {}
 
 
 async def uplinks(app: App) -> list[Uplink]:

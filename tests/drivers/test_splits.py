@@ -107,8 +107,8 @@ def test_a_damaged_file_of_splits(run: Run, tmp_path: Path, damage: bytes, caplo
 
     with caplog.at_level(logging.WARNING):
         run(main())
-    assert [said for record in caplog.records if "splits" in (said := record.message.split(" file=")[0])] == [
-        "splits not read, found anew"
+    assert [record.message.split(" file=")[0] for record in caplog.records if record.name == "edge.files"] == [
+        "file not read, begun anew"
     ]
 
 

@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -86,7 +87,7 @@ def test_audit_outlives_the_program(tmp_path: Path) -> None:
     asyncio.run(audit.note("An", "an", "config apply"))
     asyncio.run(audit.note("An", "an", "config confirm", result="no_trial"))
     with (tmp_path / "audit.jsonl").open("ab") as file:
-        file.write(b'{"time": 17')
+        file.write('{"time": 17, "by": "Bình"'.encode()[:-3])  # in the middle of a letter
     again = Audit(tmp_path)
     before = [("config confirm", "no_trial"), ("config apply", "done")]
     assert [(done.action, done.result) for done in again.newest()] == before
@@ -105,26 +106,39 @@ def test_audit_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_disk_that_takes_nothing_does_not_stop_the_audit(tmp_path: Path) -> None:
-    """What was done is still shown, and logged."""
-    audit = Audit(tmp_path / "missing")
+    """What was done is still shown, and logged; it is on disk with the next line that the disk takes."""
+    audit = Audit(tmp_path / "state")
     asyncio.run(audit.note("An", "an", "maintain"))
     assert [done.action for done in audit.newest()] == ["maintain"]
+    (tmp_path / "state").mkdir()
+    asyncio.run(audit.note("An", "an", "config apply"))
+    assert [done.action for done in Audit(tmp_path / "state").newest()] == ["config apply", "maintain"]
 
 
 def test_stalling_card_holds_only_the_audit_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """While a line waits for the card all else goes on; lines stay in their order, and none is lost with its asker."""
-    card, synced = threading.Event(), os.fsync
-    monkeypatch.setattr(os, "fsync", lambda file: (card.wait(10), synced(file)))
+    """While a line waits for the card all else goes on, other threads too; lines stay in their order, and none is lost
+    with its asker."""
+    card, waiting, synced = threading.Event(), threading.Event(), os.fsync
+
+    def fsync(file: int) -> None:
+        waiting.set()
+        assert card.wait(20)
+        synced(file)
+
+    monkeypatch.setattr(os, "fsync", fsync)
     audit = Audit(tmp_path)
 
     async def notes() -> None:
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(2))
         steps = [asyncio.create_task(audit.note("An", "an", f"step {n}")) for n in range(5)]
-        await asyncio.sleep(0.05)
+        await asyncio.to_thread(waiting.wait, 20)  # also a thread is left for others
         assert [done.action for done in audit.newest()] == [f"step {n}" for n in reversed(range(5))]
-        assert not any(step.done() for step in steps)
-        steps[1].cancel()
+        for step in steps:
+            step.cancel()
+        found = await asyncio.gather(*steps, return_exceptions=True)
+        assert all(isinstance(each, asyncio.CancelledError) for each in found)
         card.set()
-        await asyncio.gather(*steps, return_exceptions=True)
+        await audit.note("An", "an", "step 5")
 
     asyncio.run(notes())
-    assert [done.action for done in reversed(Audit(tmp_path).newest())] == [f"step {n}" for n in range(5)]
+    assert [done.action for done in reversed(Audit(tmp_path).newest())] == [f"step {n}" for n in range(6)]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from edge_agent import quarantine
+from edge_agent import quarantine, refused
 from edge_agent.__main__ import main
 from edge_agent.account import fold_all
 from edge_agent.bench_ask import LINES, MARK
@@ -20,6 +22,7 @@ from edge_agent.ledger import HOUR_MS
 from edge_agent.lines import parse
 from edge_agent.maintain import Held as Lock
 from edge_agent.quarantine import Handled, Handling, handle, handle_some
+from edge_agent.redo import NoSuchSink
 from edge_agent.rows import Held
 from tests.e2e.box import Agent
 from tests.edge_agent.journal_kept import NOW, at, journal, put, run
@@ -38,7 +41,7 @@ async def refuse(kept: Journal, damaged: int = 0) -> int:
             held.append(Held("centre", row.id, number, each.device, "weather", NOW // HOUR_MS, text, "no"))
     kept.settle("centre", rows, Settled(sum(row.readings for row in rows) - len(held), 0, tuple(held)))
     await kept.flush()
-    assert kept.states["centre"].quarantined == len(held)
+    assert kept.states["centre"].quarantined >= len(held)
     return len(held)
 
 
@@ -91,20 +94,86 @@ def test_what_is_refused_anew_while_others_are_released_waits_for_the_next_time(
         first = await handle_some(kept, "release", "centre", [])
         assert (first.so_far, first.share) == (Handled(2, 0), 0.5)
         await put(kept, at(2))
-        refused = await kept.take("centre", 1000, 1 << 20)
-        assert sum(row.readings for row in refused) == 4
-        assert await refuse_again(kept) == 4
+        assert await refuse(kept) == 4
         second = await handle_some(kept, "release", "centre", [], first)
         third = await handle_some(kept, "release", "centre", [], second)
         assert (third.so_far, third.is_all, third.share) == (Handled(4, 0), True, 1.0)
         assert kept.states["centre"].quarantined == 4
 
-    async def refuse_again(kept: Journal) -> int:
-        before = kept.states["centre"].quarantined
-        kept.states["centre"].quarantined = 0
-        found = await refuse(kept)
-        kept.states["centre"].quarantined += before
-        return found
+    run(work, lambda: journal(tmp_path))
+
+
+def test_sink_that_is_taken_out_of_the_configuration_meanwhile_costs_nobody_a_reading(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next portion says that there is no such sink, and the journal goes on."""
+    monkeypatch.setattr(quarantine, "PORTION", 2)
+
+    async def work(kept: Journal) -> None:
+        await put(kept, at(0), at(1))
+        await refuse(kept)
+        first = await handle_some(kept, "drop", "centre", [])
+        committing = put(kept, at(2))
+        await kept.adopt({"ward": ()})
+        with pytest.raises(NoSuchSink):
+            await handle_some(kept, "drop", "centre", [], first)
+        kept.touch("centre")  # as whoever worked for it when it went
+        await committing
+        await put(kept, at(3))
+        assert kept.waiting("ward") == 8
+
+    run(work, lambda: journal(tmp_path))
+
+
+def test_crash_before_a_release_was_noted_leaves_no_alarm(tmp_path: Path) -> None:
+    """The state of the sink is older than its quarantine: what is there counts."""
+
+    async def work(kept: Journal) -> None:
+        await put(kept, at(0))
+        await refuse(kept)
+
+    run(work, lambda: journal(tmp_path))
+    with closing(sqlite3.connect(tmp_path / "journal.db")) as db, db:
+        db.execute("DELETE FROM quarantine WHERE id = 1")
+    counts: list[tuple[int, str]] = []
+
+    async def look(kept: Journal) -> None:
+        counts.append((kept.states["centre"].quarantined, kept.states["centre"].words))
+
+    run(look, lambda: journal(tmp_path))
+    with closing(sqlite3.connect(tmp_path / "journal.db")) as db, db:
+        db.execute("DELETE FROM quarantine")
+    run(look, lambda: journal(tmp_path))
+    assert counts == [(1, "no"), (0, "")]
+
+
+def test_drop_ends_the_alarm_also_where_the_oldest_made_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More were refused than are kept."""
+    monkeypatch.setattr(refused, "MOST_HELD", 3)
+
+    async def work(kept: Journal) -> None:
+        for n in range(4):
+            await put(kept, at(n))
+            await refuse(kept)
+            await fold_all(kept)
+        done = (await handle(kept, "drop", "centre", [])).so_far.done
+        assert done < 8
+        assert kept.states["centre"].quarantined == 0
+
+    run(work, lambda: journal(tmp_path))
+
+
+def test_one_number_is_looked_for_where_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And not from the beginning, portion by portion."""
+    monkeypatch.setattr(quarantine, "PORTION", 2)
+
+    async def work(kept: Journal) -> None:
+        await put(kept, *(at(n) for n in range(10)))
+        await refuse(kept)
+        found = await handle_some(kept, "drop", "centre", [15])
+        assert (found.so_far, found.is_all) == (Handled(1, 0), True)
+        found = await handle(kept, "drop", "centre", [99, 15])
+        assert (found.so_far, found.is_all) == (Handled(0, 0, 2), True)
 
     run(work, lambda: journal(tmp_path))
 
