@@ -82,10 +82,7 @@ def change_routes(app: App) -> list[web.RouteDef]:
 
 def _config_routes(app: App) -> list[web.RouteDef]:
     async def of_config(_: web.Request) -> web.Response:
-        try:
-            return _json(app.trial.now())
-        except OSError as error:
-            raise web.HTTPServiceUnavailable(text=error.strerror or str(error)) from None
+        return _json(await app.trial.now())
 
     async def candidate(request: web.Request) -> web.Response:
         by = holder(app, request)
@@ -122,7 +119,7 @@ async def _step(app: App, by: Holder, action: str, work: Callable[[], Awaitable[
     except (Refused, OSError) as error:
         return await _refused(app, by, action, error)
     await app.audit.note(by.name, by.user, action)
-    return _json(app.trial.now())
+    return _json(await app.trial.now())
 
 
 async def _refused(app: App, by: Holder, action: str, error: Refused | OSError) -> web.Response:

@@ -53,6 +53,15 @@ class Note(msgspec.Struct, frozen=True):
     """Empty while it runs; then why it went back: time, restart, asked."""
 
 
+class _Compared(msgspec.Struct, frozen=True):
+    """What was last compared, under what runs (whose secrets are hidden), and how it is shown."""
+
+    running: Config
+    before: str
+    after: str
+    shown: str
+
+
 class Refused(Exception):
     """It cannot be done; `what` names the sentence `trial.<what>`."""
 
@@ -72,6 +81,9 @@ class Trial:
         self._note = self._read_note()
         self._old = running()
         """What ran before the trial."""
+        self._applied = ""
+        """The candidate's text that is on trial."""
+        self._compared = _Compared(self._old, "", "", "")
         self._refused = NONE
         """The newest candidate, where it cannot be tried; it is not kept on disk, for it may hold a password."""
         self._refused_at = 0.0
@@ -93,18 +105,17 @@ class Trial:
         """The trial that runs, or the one that went back last and has not been followed by another."""
         return self._note
 
-    def now(self) -> ConfigNow:
-        """Everything. Raises OSError where the file cannot be read."""
-        file = self._running().file
-        text, candidate, note = file.read_text(encoding="utf-8"), _text(self._candidate), self._note
+    async def now(self) -> ConfigNow:
+        """Everything."""
+        text, candidate, shown = await asyncio.to_thread(self._on_disk)
+        file, note = self._running().file, self._note
         if time.monotonic() - self._refused_at > REFUSED_S:
             self._refused = NONE
-        shown = self._shown(candidate) if candidate is not None else self._refused.diff
         return ConfigNow(
             file=str(file),
             text=text,
             candidate=candidate,
-            diff=shown,
+            diff=shown if candidate is not None else self._refused.diff,
             trial_by=note.by if note and self._on() else None,
             left_s=round(self.left_s, 1),
             returned=note.returned if note else "",
@@ -113,6 +124,11 @@ class Trial:
             problems=self._refused.problems,
             restart=self._refused.restart,
         )
+
+    def _on_disk(self) -> tuple[str, str | None, str]:
+        """Text of the file (empty: it cannot be read), candidate, and what that changes."""
+        text, candidate = _text(self._running().file) or "", _text(self._candidate)
+        return text, candidate, "" if candidate is None else self._shown(candidate)
 
     # --- steps ---
 
@@ -157,42 +173,50 @@ class Trial:
             path.unlink()
 
     def _shown(self, text: str) -> str:
-        """What a candidate changes, without the passwords that somebody wrote into it."""
+        """What a candidate changes, without the passwords that somebody wrote into it.
+
+        Compared anew only where it or the file is another text: the terminal asks every second.
+        """
         running = self._running()
-        return diff(_text(running.file) or "", text, running.file.name, _redactor(running))
+        before, last = _text(running.file) or "", self._compared
+        if last.running is not running or (last.before, last.after) != (before, text):
+            shown = diff(before, text, running.file.name, _redactor(running))
+            self._compared = last = _Compared(running, before, text, shown)
+        return last.shown
 
     async def apply(self, by: str, seconds: float = CONFIRM_S) -> None:
         """Run the candidate until it is confirmed, `seconds` at most, or the old one again. Raises Refused, OSError."""
         async with self.steps:
             if self._on():
                 raise Refused("on_trial", who=self._note.by if self._note else "")
-            config = await asyncio.to_thread(self._ready)
+            text, config = await asyncio.to_thread(self._ready)
             now, self._old = time.time(), self._running()
             note = Note(by, now, now + seconds)
             await asyncio.to_thread(self._keep, note)
-            self._note = note
+            self._note, self._applied = note, text
             log.warning("configuration on trial by=%s seconds=%.0f", by, seconds)
+            self._begin_timer(seconds, "time")
             if not await self._adopt(config):
+                self._end_timer()
                 await self._end("asked")
                 raise Refused("not_adopted")
-            self._timer = asyncio.create_task(self._expire(seconds), name="config-trial")
 
     async def confirm(self) -> None:
         """Keep it: the file is replaced at one stroke. Raises Refused."""
         async with self.steps:
-            if not self._on():
+            if not self._on() or not self._applied:
                 raise Refused("no_trial")
             file = self._running().file
             try:
-                await asyncio.to_thread(self._confirmed, file)
+                await asyncio.to_thread(self._confirmed, file, self._applied)
             except OSError as error:
                 raise Refused("not_writable", file=str(file), error=error.strerror or str(error)) from error
             self._end_timer()
-            self._note = None
+            self._note, self._applied = None, ""
             log.warning("configuration confirmed file=%s", file)
 
-    def _confirmed(self, file: Path) -> None:
-        _write(file, _text(self._candidate) or "")
+    def _confirmed(self, file: Path, text: str) -> None:
+        _write(file, text)
         self._forget()
 
     async def back(self) -> None:
@@ -200,13 +224,14 @@ class Trial:
         async with self.steps:
             if not self._on():
                 raise Refused("no_trial")
-            self._end_timer()
             if not await self._return("asked"):
-                self._timer = asyncio.create_task(self._expire(AGAIN_S, "asked"), name="config-trial")
+                self._end_timer()
+                self._begin_timer(AGAIN_S, "asked")
                 raise Refused("not_back")
+            self._end_timer()
 
     async def overtaken(self) -> None:
-        """The file is read again (with `steps` held), so it is what runs: a trial is over."""
+        """The file was read again (with `steps` held) and is what runs now: a trial is over."""
         if self._on():
             self._end_timer()
             await self._end("asked")
@@ -227,37 +252,40 @@ class Trial:
     def _load(self, path: Path) -> Config:
         return configuration.load(path, stands_for=self._running().file)
 
-    def _usable(self) -> Config:
+    def _usable(self) -> tuple[str, Config]:
         running = self._running()
         if self._refused.problems:
             raise Refused("faulty", count=str(len(self._refused.problems)))
         if self._refused.restart:
             raise Refused("restart_needed", keys=", ".join(self._refused.restart))
-        if not self._candidate.exists():
+        if not (text := _text(self._candidate)):
             raise Refused("no_candidate")
         if error := _unwritable(running.file.parent):
             raise Refused("not_writable", file=str(running.file), error=error)
         try:
-            config = self._load(self._candidate)
+            config = self._read(text)
         except Problems as problems:
             raise Refused("faulty", count=str(len(problems.problems))) from None
         if restart := [name for name in FIXED if getattr(config, name) != getattr(running, name)]:
             raise Refused("restart_needed", keys=", ".join(restart))
-        return config
+        return text, config
 
-    def _ready(self) -> Config:
-        """The candidate, and the way back on disk: the file's text, which must be what runs."""
-        config, running = self._usable(), self._running()
+    def _ready(self) -> tuple[str, Config]:
+        """The candidate, text and all, and the way back on disk: the file's text, which must be what runs."""
+        (text, config), running = self._usable(), self._running()
         try:
             same = self._load(running.file) == running
         except Problems:
             same = False
         if not same:
             raise Refused("file_changed", file=str(running.file))
-        _write(self._before, _text(running.file) or "")
-        return config
+        _write(self._before, running.file.read_text(encoding="utf-8"))
+        return text, config
 
-    async def _expire(self, seconds: float, why: str = "time") -> None:
+    def _begin_timer(self, seconds: float, why: str) -> None:
+        self._timer = asyncio.create_task(self._expire(seconds, why), name="config-trial")
+
+    async def _expire(self, seconds: float, why: str) -> None:
         returned = False
         while not returned:
             await asyncio.sleep(seconds)
@@ -319,7 +347,7 @@ class Trial:
     def _read_note(self) -> Note | None:
         try:
             return msgspec.json.decode((self._folder / "trial.json").read_bytes(), type=Note)
-        except (OSError, msgspec.DecodeError):
+        except (OSError, ValueError):  # msgspec's errors are of the latter, and so is a text that is not UTF-8
             return None
 
 
@@ -354,9 +382,10 @@ def _unwritable(folder: Path) -> str:
 
 
 def _text(path: Path) -> str | None:
+    """None: it cannot be read, or is no text (a card may give anything back)."""
     try:
         return path.read_text(encoding="utf-8")
-    except OSError:
+    except (OSError, UnicodeDecodeError):
         return None
 
 

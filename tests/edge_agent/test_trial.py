@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,6 +14,8 @@ from edge_agent import trial
 from edge_agent.config import Config
 from edge_agent.redact import Redactor
 from edge_agent.trial import Refused, Trial, diff
+from tests.edge_agent.stalling_card import Card
+from tests.waiting import until
 
 OLD = "site: cl-02\nname: old\nstate: ./state\n"
 NEW = "site: cl-02\nname: new\nstate: ./state\nbuses: [{id: line-1, serial: ./tty}]\n"
@@ -28,14 +30,18 @@ class Agent:
         if not self.file.exists():
             self.file.write_text(OLD, encoding="utf-8")
         self.config = configuration.load(self.file)
-        self.takes = takes
+        self.takes, self.tries, self.breaks = takes, 0, False
         self.config.state.mkdir(exist_ok=True)
         self.trial = Trial(self.config.state, lambda: self.config, self.adopt)
 
     async def adopt(self, config: Config) -> bool:
         """Run another configuration."""
+        self.tries += 1
         if self.takes:
             self.config = config
+        if self.breaks:
+            self.breaks = False
+            raise RuntimeError("broken off")
         return self.takes
 
 
@@ -68,7 +74,7 @@ def test_password_in_a_refused_candidate_is_neither_shown_nor_kept(tmp_path: Pat
     agent = Agent(tmp_path)
     mqtt = "mqtt: {host: localhost, user: edge, password: hunter2-hunter2}\n"
     found = asyncio.run(agent.trial.propose(OLD + mqtt))
-    now = agent.trial.now()
+    now = asyncio.run(agent.trial.now())
     assert not found.usable
     assert (now.candidate, now.problems, now.diff) == (None, found.problems, found.diff)
     assert "+mqtt:" in now.diff
@@ -97,7 +103,8 @@ def test_refused_candidate_takes_the_place_of_the_one_before(tmp_path: Path) -> 
         asyncio.run(agent.trial.apply("An"))
     assert (refused.value.what, agent.config.name) == ("faulty", "old")
     asyncio.run(agent.trial.propose(NEW))
-    assert (agent.trial.now().problems, agent.trial.now().candidate) == ([], NEW)
+    now = asyncio.run(agent.trial.now())
+    assert (now.problems, now.candidate) == ([], NEW)
 
 
 def test_confirmed_change_is_in_the_file(tmp_path: Path) -> None:
@@ -131,7 +138,7 @@ def test_change_not_confirmed_goes_back_in_time(tmp_path: Path) -> None:
                 await asyncio.sleep(0.01)
 
     asyncio.run(visit())
-    now = agent.trial.now()
+    now = asyncio.run(agent.trial.now())
     assert (now.returned, now.returned_by, now.trial_by, agent.file.read_text()) == ("time", "An", None, OLD)
     assert now.candidate == NEW, "it can be tried again"
 
@@ -161,7 +168,7 @@ def test_power_cut_during_a_trial_goes_back(tmp_path: Path) -> None:
 
     asyncio.run(visit())
     again = Agent(tmp_path)
-    now = again.trial.now()
+    now = asyncio.run(again.trial.now())
     assert (again.config.name, now.trial_by, now.returned, now.returned_by) == ("old", None, "restart", "An")
 
 
@@ -178,15 +185,15 @@ def test_change_goes_back_from_a_card_that_takes_nothing(
         await agent.trial.apply("An", seconds=0.05 if how == "time" else 60)
         (agent.config.state / "config/before.yaml").unlink()
         unwritable(agent)
-        agent.takes = False
+        agent.takes, agent.tries = False, 0
         if how == "asked":
             with pytest.raises(Refused, match="not_back"):
                 await agent.trial.back()
-        await asyncio.sleep(0.1)
-        assert (agent.config.name, agent.trial.now().trial_by) == ("new", "An")
+        await until(lambda: agent.tries >= 3)
+        assert (agent.config.name, (await agent.trial.now()).trial_by) == ("new", "An")
         agent.takes = True
         async with asyncio.timeout(5):
-            while agent.trial.now().returned != how:
+            while (await agent.trial.now()).returned != how:
                 await asyncio.sleep(0.01)
 
     asyncio.run(visit())
@@ -213,8 +220,13 @@ def test_start_after_a_power_cut_in_a_trial_on_a_card_that_takes_nothing(tmp_pat
 
     asyncio.run(visit())
     unwritable(agent)
-    now = Agent(tmp_path).trial.now()
+    now = asyncio.run(Agent(tmp_path).trial.now())
     assert (now.trial_by, now.returned) == (None, "restart")
+
+
+def timer_ended() -> bool:
+    """Nothing overturns what runs any more."""
+    return "config-trial" not in {task.get_name() for task in asyncio.all_tasks()}
 
 
 def unwritable(agent: Agent) -> None:
@@ -255,7 +267,7 @@ def test_configuration_that_is_not_adopted_is_no_trial(tmp_path: Path) -> None:
     with pytest.raises(Refused) as refused:
         asyncio.run(agent.trial.apply("An"))
     assert refused.value.what == "not_adopted"
-    assert agent.trial.now().trial_by is None
+    assert asyncio.run(agent.trial.now()).trial_by is None
 
 
 def test_reloaded_file_ends_a_trial(tmp_path: Path) -> None:
@@ -266,11 +278,11 @@ def test_reloaded_file_ends_a_trial(tmp_path: Path) -> None:
         await agent.trial.propose(NEW)
         await agent.trial.apply("An", seconds=0.05)
         await agent.trial.overtaken()
-        agent.config = configuration.load(agent.file)
-        await asyncio.sleep(0.1)
+        agent.config, agent.takes = configuration.load(agent.file), False
+        await until(timer_ended)
 
     asyncio.run(visit())
-    assert agent.trial.now().trial_by is None
+    assert asyncio.run(agent.trial.now()).trial_by is None
     assert agent.config.name == "old"
 
 
@@ -293,22 +305,22 @@ def test_steps_wait_for_one_another_and_nothing_else_waits_for_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The card stalls while the change is confirmed: the time runs out meanwhile, and it is confirmed all the same."""
-    agent, card, synced = Agent(tmp_path), threading.Event(), os.fsync
+    agent, card = Agent(tmp_path), Card(monkeypatch)
 
     async def visit() -> None:
         await agent.trial.propose(NEW)
-        await agent.trial.apply("An", seconds=0.2)
-        monkeypatch.setattr(os, "fsync", lambda file: (card.wait(10), synced(file)))
+        await agent.trial.apply("An", seconds=0.5)
+        card.stall()
         confirming = asyncio.create_task(agent.trial.confirm())
-        await asyncio.sleep(0.05)
+        await until(lambda: card.waiting > 0)
         again = asyncio.create_task(agent.trial.back())
-        await asyncio.sleep(0.4)
+        await until(lambda: agent.trial.left_s == 0)
         assert not confirming.done()
-        card.set()
+        card.go_on()
         await confirming
         with pytest.raises(Refused, match="no_trial"):
             await again
-        await asyncio.sleep(0.05)
+        await until(timer_ended)
 
     asyncio.run(visit())
     assert (agent.config.name, agent.file.read_text(), agent.trial.note) == ("new", NEW, None)
@@ -326,3 +338,80 @@ def test_two_technicians_apply_at_once(tmp_path: Path) -> None:
     assert first is None
     assert isinstance(second, Refused)
     assert (second.what, second.facts) == ("on_trial", {"who": "An"})
+
+
+def test_candidate_that_is_gone_when_the_change_is_confirmed(tmp_path: Path) -> None:
+    """What was applied is what comes into the file, never an empty text."""
+    agent = Agent(tmp_path)
+
+    async def visit() -> None:
+        await agent.trial.propose(NEW)
+        await agent.trial.apply("An")
+        (agent.config.state / "config/candidate.yaml").unlink()
+        await agent.trial.confirm()
+
+    asyncio.run(visit())
+    assert agent.file.read_text() == NEW
+
+
+@pytest.mark.parametrize("where", ["adopting", "going back"])
+def test_step_that_is_cut_goes_back_in_time(where: str, tmp_path: Path) -> None:
+    """Whatever breaks a step off: as long as a candidate is on trial, something counts down."""
+    agent = Agent(tmp_path)
+
+    async def visit() -> None:
+        await agent.trial.propose(NEW)
+        if where == "going back":
+            await agent.trial.apply("An", seconds=0.05)
+        agent.breaks = True
+        step = agent.trial.back() if where == "going back" else agent.trial.apply("An", seconds=0.05)
+        with pytest.raises(RuntimeError, match="broken off"):
+            await step
+        await until(lambda: agent.config.name == "old" and agent.trial.left_s == 0)
+
+    asyncio.run(visit())
+
+
+def test_terminal_that_asks_every_second(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A difference is made beside the event loop, once for each text: that of a large file takes half a second."""
+    agent, made = Agent(tmp_path), []
+
+    def counted(before: str, after: str, name: str, hide: Callable[[str], str]) -> str:
+        made.append(threading.current_thread() is threading.main_thread())
+        return diff(before, after, name, hide)
+
+    monkeypatch.setattr(trial, "diff", counted)
+    found = asyncio.run(agent.trial.propose(NEW))
+    assert [asyncio.run(agent.trial.now()).diff for _ in range(3)] == [found.diff] * 3
+    assert made == [False]
+    agent.file.write_text(OLD.replace("old", "edited"))
+    assert "-name: edited" in asyncio.run(agent.trial.now()).diff.splitlines()
+    assert made == [False, False]
+
+
+def test_question_while_the_file_cannot_be_read(tmp_path: Path) -> None:
+    """It is answered, so that a step which succeeded is not told as a fault."""
+    agent = Agent(tmp_path)
+    asyncio.run(agent.trial.propose(NEW))
+    agent.file.write_bytes(b"site: \xff\n")
+    assert asyncio.run(agent.trial.now()).text == ""
+    agent.file.unlink()
+    now = asyncio.run(agent.trial.now())
+    assert (now.text, now.candidate) == ("", NEW)
+
+
+@pytest.mark.parametrize("name", ["trial.json", "candidate.yaml"])
+def test_start_with_damaged_notes_of_a_trial(name: str, tmp_path: Path) -> None:
+    """The card gave back bytes that are no text: the box starts, with the old file."""
+    agent = Agent(tmp_path)
+
+    async def visit() -> None:
+        await agent.trial.propose(NEW)
+        await agent.trial.apply("An")
+
+    asyncio.run(visit())
+    damaged = agent.config.state / "config" / name
+    damaged.write_bytes(damaged.read_bytes().replace(b"n", b"\xff"))
+    again = Agent(tmp_path)
+    now = asyncio.run(again.trial.now())
+    assert (again.config.name, now.trial_by, now.text) == ("old", None, OLD)
