@@ -1,15 +1,18 @@
 """The part of the control socket that changes something: the maintenance lock, and a configuration on trial.
 
 Every change needs the lock's token in the header `X-Maintain` and leaves an audit line, also when it fails. A refusal
-is answered with 409 and a `Refusal`, which has its sentence.
+is answered with 409 and a `Refusal`, which has its sentence. A change that has begun runs to its end, audit line
+included, although its asker goes meanwhile (Ctrl-C, time-out): `whole`.
 """
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import pwd
 import socket
 import struct
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -19,7 +22,11 @@ from edge_agent.maintain import Busy, Holder, NoLock
 from edge_agent.trial import Refused
 
 if TYPE_CHECKING:
+    from aiohttp.typedefs import Handler
+
     from edge_agent.app import App
+
+log = logging.getLogger("edge.control")
 
 HEADER = "X-Maintain"
 MOST_NAME = 40
@@ -37,6 +44,44 @@ class Ask(msgspec.Struct, frozen=True):
 
     name: str
     steal: bool = False
+
+
+def whole(routes: Iterable[web.RouteDef]) -> list[web.RouteDef]:
+    """The same routes, where those that change something go on without their asker; a question ends with it."""
+    under_way: set[asyncio.Task[web.StreamResponse]] = set()
+
+    def uncut(change: Handler) -> Handler:
+        async def made(request: web.Request) -> web.StreamResponse:
+            task = asyncio.create_task(_answer(change, request), name=f"{request.method} {request.path}")
+            under_way.add(task)
+            task.add_done_callback(under_way.discard)
+            try:
+                return await asyncio.shield(task)
+            except asyncio.CancelledError:
+                task.add_done_callback(_unheard)
+                raise
+
+        return made
+
+    return [
+        route if route.method == "GET" else web.route(route.method, route.path, uncut(route.handler))
+        for route in routes
+    ]
+
+
+async def _answer(change: Handler, request: web.Request) -> web.StreamResponse:
+    return await change(request)
+
+
+def _unheard(task: asyncio.Task[web.StreamResponse]) -> None:
+    """The asker went before the change was made: the log is told what it would have been told."""
+    error = None if task.cancelled() else task.exception()
+    if isinstance(error, web.HTTPException | ConnectionError):
+        log.warning("change not made, asker gone change=%s why=%s", task.get_name(), error)
+    elif error:
+        log.error("change failed, asker gone change=%s", task.get_name(), exc_info=error)
+    else:
+        log.warning("change ended after its asker change=%s", task.get_name())
 
 
 def change_routes(app: App) -> list[web.RouteDef]:
@@ -69,15 +114,17 @@ def change_routes(app: App) -> list[web.RouteDef]:
         await app.audit.note(by.name, by.user, "uplink again", name)
         return _json(app.lock.now())
 
-    return [
-        web.get("/maintain", of_maintain),
-        web.get("/audit", of_audit),
-        web.post("/maintain", take),
-        web.post("/maintain/renew", renew),
-        web.delete("/maintain", free),
-        web.post("/uplink/{sink}/again", again),
-        *_config_routes(app),
-    ]
+    return whole(
+        [
+            web.get("/maintain", of_maintain),
+            web.get("/audit", of_audit),
+            web.post("/maintain", take),
+            web.post("/maintain/renew", renew),
+            web.delete("/maintain", free),
+            web.post("/uplink/{sink}/again", again),
+            *_config_routes(app),
+        ]
+    )
 
 
 def _config_routes(app: App) -> list[web.RouteDef]:
@@ -143,6 +190,8 @@ async def _take(app: App, request: web.Request) -> web.Response:
     except Busy as busy:
         raise _locked(app, "busy", busy.name) from None
     await app.audit.note(name, user, "maintain", about=held.taken_from)
+    if request.transport is None or request.transport.is_closing():
+        app.lock.free(held.token)  # nobody has the token
     return _json(held)
 
 

@@ -11,7 +11,7 @@ import msgspec
 from aiohttp import web
 
 from edge_agent import quarantine, redo
-from edge_agent.changes import Refusal, holder
+from edge_agent.changes import Refusal, holder, whole
 
 if TYPE_CHECKING:
     from edge_agent.app import App
@@ -55,12 +55,8 @@ def routes(app: App) -> list[web.RouteDef]:
         text = (await request.read()).decode("utf-8", "replace")
         return await _done(app, request, "", lambda: redo.put_lines(app.journal, text))
 
-    return [
-        web.post("/journal/resend", of_resend),
-        web.post("/journal/release", of_release),
-        web.post("/journal/drop", of_drop),
-        web.post("/journal/import", of_import),
-    ]
+    ways = {"resend": of_resend, "release": of_release, "drop": of_drop, "import": of_import}
+    return whole(web.post(f"/journal/{way}", handler) for way, handler in ways.items())
 
 
 async def _handled(app: App, request: web.Request, step: quarantine.Step) -> web.Response:

@@ -14,7 +14,7 @@ import msgspec
 from conference.router import Speakers
 from conference.rtp import SILENCE
 from drivers.http import aiohttp, web
-from edge_agent.changes import Refusal, holder
+from edge_agent.changes import Refusal, holder, whole
 from edge_agent.meeting_config import control_of
 from edge_agent.meeting_now import MeetingNow, MemberNow, RoomNow
 
@@ -74,7 +74,7 @@ def routes(app: App) -> list[web.RouteDef]:
         await app.audit.note(by.name, by.user, "restart", "edge-meet", refusal.what if refusal else "done")
         return _json(refusal, 409) if refusal else _json(app.lock.now())
 
-    return [web.get("/meeting", of_meeting), web.post("/meeting/restart", restart)]
+    return whole([web.get("/meeting", of_meeting), web.post("/meeting/restart", restart)])
 
 
 async def meeting_now(app: App) -> MeetingNow:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from aiohttp import web
 
-from edge_agent.changes import Refusal, holder
+from edge_agent.changes import Refusal, holder, whole
 
 if TYPE_CHECKING:
     from edge_agent.app import App
@@ -35,4 +35,4 @@ def routes(app: App) -> list[web.RouteDef]:
         asyncio.get_running_loop().call_later(ANSWERED, signal.raise_signal, signal.SIGTERM)
         return web.Response(body=b"{}", content_type="application/json")
 
-    return [web.post("/restart", restart)]
+    return whole([web.post("/restart", restart)])
