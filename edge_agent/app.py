@@ -95,7 +95,6 @@ class App:
         self._refused: Trouble | None = None
         self._failed: dict[str, Trouble] = {}
         """Parts that failed by a fault of the program, since the configuration was last read."""
-        self._reading_again = asyncio.Lock()
         self._stop = asyncio.Event()
         self.ended = mark_running(config.state)
         """How the run before this one ended: `well`, `cut` (the machine went down with it), `killed`."""
@@ -170,7 +169,9 @@ class App:
         loop.add_signal_handler(signal.SIGHUP, self.reload)
 
     def _arrange(self) -> None:
-        """Start the parts that are configured and do not run."""
+        """Start the parts that are configured and do not run; where the box stops, none."""
+        if self._stop.is_set():
+            return
         for name, settings, start in self._wanted():
             if name in self._parts:
                 continue
@@ -271,36 +272,41 @@ class App:
             if fixed:
                 self._refuse("restart_needed", keys=", ".join(fixed))
                 return
-            await self.trial.overtaken()
-            await self._rearrange(config)
+            if await self._adopt(config):
+                await self.trial.overtaken()
 
     def _refuse(self, what: str, **facts: str | int) -> None:
         log.error("configuration refused file=%s why=%s %s", self.config.file, what, facts)
         self._refused = Trouble(what, "config", time.time(), {"file": str(self.config.file), **facts})
 
-    async def _rearrange(self, config: Config) -> None:
-        """Stop what is no longer wanted, let the journal know its sinks, start what is new."""
-        async with self._reading_again:
-            before, self.config = self.config, config
-            await self._clear()
-            try:
-                await self.journal.adopt(takes(config))
-            except sqlite3.Error as error:
-                self.config = before
-                self._refuse("reload_failed", error=str(error))
-            else:
-                self._refused = None
-                self._failed.clear()
-                self.dating.patience = config.clock.patience
-                self.board.set_periods(_periods(config))
-                self._intake.checks = Checks(self.limits)
-                self._habits.adopt(partial(rules_of, config))
-            self._arrange()
-
     async def _adopt(self, config: Config) -> bool:
-        """Run another configuration; False: it could not be taken over, and the one before runs on."""
-        await self._rearrange(config)
+        """Run another configuration (with the trial's `steps` held); False: the one before runs on.
+
+        Stop what is no longer wanted, let the journal know its sinks, start what is new, and that whatever happens.
+        """
+        before, self.config = self.config, config
+        try:
+            await self._clear()
+            await self.journal.adopt(takes(config))
+        except sqlite3.Error as error:
+            self.config = before
+            self._refuse("reload_failed", error=str(error))
+        except BaseException:
+            self.config = before
+            raise
+        else:
+            self._adopted(config)
+        finally:
+            self._arrange()
         return self.config is config
+
+    def _adopted(self, config: Config) -> None:
+        self._refused = None
+        self._failed.clear()
+        self.dating.patience = config.clock.patience
+        self.board.set_periods(_periods(config))
+        self._intake.checks = Checks(self.limits)
+        self._habits.adopt(partial(rules_of, config))
 
     # --- questions ----------------------------------------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -133,6 +134,44 @@ def test_asker_goes_while_the_journal_takes_the_candidate_over(tmp_path: Path) -
         assert (app.config.name, app.trial.left_s > 0) == ("new", True)
 
     scenario(tmp_path, cut)
+
+
+def test_reading_again_that_is_cut_while_the_journal_takes_it_over(tmp_path: Path) -> None:
+    """What runs is what ran before, and all of it."""
+
+    async def cut(app: App, _: Asker) -> None:
+        app.config.file.write_text(NEW, encoding="utf-8")
+        async with app.journal.alone():
+            app.reload()
+            await until(lambda: "box" not in parts(app))
+            [reading] = [task for task in asyncio.all_tasks() if task.get_name() == "reload"]
+            reading.cancel()
+            await asyncio.wait([reading])
+        assert (app.config.name, "box" in parts(app)) == ("old", True)
+
+    scenario(tmp_path, cut)
+
+
+def test_file_read_again_in_a_trial_that_cannot_be_taken_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The disk is full: the candidate runs on, so the trial does; it still goes back."""
+
+    async def full(_: object) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    async def visit(app: App, asker: Asker) -> None:
+        await asker.locks()
+        await asker.told("/config/candidate", NEW.encode())
+        assert (await asker.told("/config/apply"))[0] == 200
+        with monkeypatch.context() as disk:
+            disk.setattr(app.journal, "adopt", full)
+            app.reload()
+            await until(lambda: app.refused is not None)
+            async with app.trial.steps:
+                assert (app.config.name, app.trial.left_s > 0) == ("new", True)
+        assert (await asker.told("/config/back"))[0] == 200
+        assert (app.config.name, app.trial.left_s) == ("old", 0.0)
+
+    scenario(tmp_path, visit)
 
 
 def test_asker_of_the_lock_goes_before_it_has_the_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
