@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -150,6 +151,20 @@ def test_reading_again_that_is_cut_while_the_journal_takes_it_over(tmp_path: Pat
         assert (app.config.name, "box" in parts(app)) == ("old", True)
 
     scenario(tmp_path, cut)
+
+
+def test_box_that_is_ended_while_it_reads_again(tmp_path: Path) -> None:
+    """It ends: nothing is started any more that nobody would stop."""
+
+    async def ended(app: App, _: Asker) -> None:
+        app.config.file.write_text(NEW, encoding="utf-8")
+        async with app.journal.alone():
+            app.reload()
+            await until(lambda: "box" not in parts(app))
+            signal.raise_signal(signal.SIGTERM)
+        await until(lambda: not app.config.control.exists())
+
+    scenario(tmp_path, ended)
 
 
 def test_file_read_again_in_a_trial_that_cannot_be_taken_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
