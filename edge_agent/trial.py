@@ -81,8 +81,8 @@ class Trial:
         self._note = self._read_note()
         self._old = running()
         """What ran before the trial."""
-        self._applied = ""
-        """The candidate's text that is on trial."""
+        self._before_it, self._applied = "", ""
+        """The file's text, and the candidate's, that is on trial in its place."""
         self._compared = _Compared(self._old, "", "", "")
         self._refused = NONE
         """The newest candidate, where it cannot be tried; it is not kept on disk, for it may hold a password."""
@@ -189,11 +189,11 @@ class Trial:
         async with self.steps:
             if self._on():
                 raise Refused("on_trial", who=self._note.by if self._note else "")
-            text, config = await asyncio.to_thread(self._ready)
+            before, text, config = await asyncio.to_thread(self._ready)
             now, self._old = time.time(), self._running()
             note = Note(by, now, now + seconds)
             await asyncio.to_thread(self._keep, note)
-            self._note, self._applied = note, text
+            self._note, self._before_it, self._applied = note, before, text
             log.warning("configuration on trial by=%s seconds=%.0f", by, seconds)
             self._begin_timer(seconds, "time")
             if not await self._adopt(config):
@@ -208,15 +208,17 @@ class Trial:
                 raise Refused("no_trial")
             file = self._running().file
             try:
-                await asyncio.to_thread(self._confirmed, file, self._applied)
+                await asyncio.to_thread(self._confirmed, file)
             except OSError as error:
                 raise Refused("not_writable", file=str(file), error=error.strerror or str(error)) from error
             self._end_timer()
             self._note, self._applied = None, ""
             log.warning("configuration confirmed file=%s", file)
 
-    def _confirmed(self, file: Path, text: str) -> None:
-        _write(file, text)
+    def _confirmed(self, file: Path) -> None:
+        if _text(file) not in (self._before_it, self._applied, None):
+            raise Refused("file_changed", file=str(file))
+        _write(file, self._applied)
         self._forget()
 
     async def back(self) -> None:
@@ -270,8 +272,8 @@ class Trial:
             raise Refused("restart_needed", keys=", ".join(restart))
         return text, config
 
-    def _ready(self) -> tuple[str, Config]:
-        """The candidate, text and all, and the way back on disk: the file's text, which must be what runs."""
+    def _ready(self) -> tuple[str, str, Config]:
+        """The file's text, which must be what runs and is the way back; the candidate's, and what that means."""
         (text, config), running = self._usable(), self._running()
         try:
             same = self._load(running.file) == running
@@ -279,8 +281,9 @@ class Trial:
             same = False
         if not same:
             raise Refused("file_changed", file=str(running.file))
-        _write(self._before, running.file.read_text(encoding="utf-8"))
-        return text, config
+        before = running.file.read_text(encoding="utf-8")
+        _write(self._before, before)
+        return before, text, config
 
     def _begin_timer(self, seconds: float, why: str) -> None:
         self._timer = asyncio.create_task(self._expire(seconds, why), name="config-trial")

@@ -260,6 +260,22 @@ def test_file_edited_meanwhile_is_not_overwritten(tmp_path: Path) -> None:
     assert refused.value.what == "file_changed"
 
 
+def test_file_edited_in_a_trial_is_not_overwritten(tmp_path: Path) -> None:
+    """The change is not confirmed then, and goes back by itself; what somebody wrote meanwhile is still there."""
+    agent, edited = Agent(tmp_path), OLD.replace("old", "edited")
+
+    async def visit() -> None:
+        await agent.trial.propose(NEW)
+        await agent.trial.apply("An")
+        agent.file.write_text(edited)
+        with pytest.raises(Refused, match="file_changed"):
+            await agent.trial.confirm()
+        assert agent.trial.left_s > 0
+
+    asyncio.run(visit())
+    assert agent.file.read_text() == edited
+
+
 def test_configuration_that_is_not_adopted_is_no_trial(tmp_path: Path) -> None:
     """The journal may be unable to take new sinks at that moment."""
     agent = Agent(tmp_path, takes=False)
