@@ -25,6 +25,8 @@ NEAR = (0, -1, 1, -2, 2, -3, 3)
 """Samples beside the row's own in which a value may be found."""
 CANDIDATES = 12
 """Samples on both sides of a row's time that are tried where it carries no number."""
+MOST_MOVED = 200
+"""Samples looked at to find one for a value."""
 OWN_COLUMNS = frozenset({"time", "name", "site", "sensor", "q", "qr"})
 
 _TAGGED = re.compile(r"(.*)\[(.*)\]")
@@ -95,6 +97,8 @@ class _Given(msgspec.Struct, eq=False):
     times: int
     """How often it was given, so how often it may be found."""
     found: int = 0
+    others: list[list[_Given]] = []
+    """For each time that it was found: all the samples that the row's value could be of."""
 
 
 class _Series:
@@ -197,12 +201,37 @@ def _match(
             result.unexpected.append(Found(label, row.device, row.time, n or 0, got=row.value))
             continue
         equal = [given for given in able if given.value is not None and given.value == row.value]
-        given = next((g for g in equal if g.found < g.times), equal[0] if equal else None)
-        if given is None:
+        if not equal:
             result.wrong.append(Found(label, row.device, row.time, able[0].n, able[0].value, row.value))
             continue
+        given = _of(equal, set()) or equal[0]
         given.found += 1
+        given.others.append(equal)
         result.skew[given.kind] = max(result.skew.get(given.kind, 0), abs(row.time - given.time))
+
+
+def _of(equal: list[_Given], seen: set[int]) -> _Given | None:
+    """The sample that a value is of, of those which have it: one that was not found as often as it was given.
+
+    Where all were, the rows that they were found for may be of others: while a value stays the same for a while, the
+    first choice is not always right, and a poll whose parts come of two samples takes from the next one's share.
+    """
+    for given in equal:
+        if given.found < given.times:
+            return given
+    fresh = [given for given in equal if given.n not in seen]
+    seen.update(given.n for given in fresh)
+    if len(seen) > MOST_MOVED:
+        return None
+    for given in fresh:
+        for i, others in enumerate(given.others):
+            if other := _of(others, seen):
+                other.found += 1
+                other.others.append(others)
+                given.found -= 1
+                del given.others[i]
+                return given
+    return None
 
 
 def _number(group: Sequence[Delivered], series: Mapping[Point, _Series], sequence: SequencePoint | None) -> int | None:

@@ -64,6 +64,25 @@ def test_a_reading_that_is_there_twice() -> None:
     assert compare(_ledger(*lines, _read(1, 1017, repeat=True)), twice).exact
 
 
+def test_a_value_that_stays_the_same_in_polls_of_two_samples() -> None:
+    """Each row has the number of the next sample, since a fault cut one poll in two: nothing is there twice."""
+    values = [25.0, *(30.0,) * 6, 26.0, 27.0]
+    lines = [
+        Answer(n, "cab-1", 1000 * n, {"weather.temp_c": value, "weather.rh_pct": n / 10})
+        for n, value in enumerate(values, 1)
+    ]
+    rows = [
+        Delivered("cab-1", name, 1000 * n, value)
+        for n, value in enumerate(values[:-1], 1)
+        for name, value in (("weather.temp_c", value), ("weather.rh_pct", (n + 1) / 10))
+    ]
+    found = compare(_ledger(*lines), rows)
+    assert (found.twice, found.wrong, found.unexpected) == ([], [], [])
+    assert {(one.point, one.n) for one in found.missing} == {("weather.temp_c", 9), ("weather.rh_pct", 1)}
+    again = [*rows, Delivered("cab-1", "weather.temp_c", 3500, 30.0)]
+    assert [one.point for one in compare(_ledger(*lines), again).twice] == ["weather.temp_c"]
+
+
 def test_answers_that_need_not_be_delivered() -> None:
     """Late ones may be there or not; garbled ones must not."""
     good, late, garbled = _read(1, 1000), _read(2, 2000, late=True), _read(3, 3000, fault="garbled")

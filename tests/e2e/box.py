@@ -10,7 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Self
+from typing import Protocol, Self
 
 import msgspec
 
@@ -46,7 +46,16 @@ sinks: {sinks}
 """
 
 
-def sinks(influxdb: InfluxDB | None = None, victoria: VictoriaMetrics | None = None) -> str:
+class Located(Protocol):
+    """A server, or what stands before it."""
+
+    @property
+    def url(self) -> str:
+        """Where it is."""
+        ...
+
+
+def sinks(influxdb: Located | None = None, victoria: VictoriaMetrics | None = None) -> str:
     """The `sinks` block: v1 for InfluxDB, v2 for victoria-metrics, which gets some measurements only."""
     found: list[dict[str, object]] = []
     if influxdb:

@@ -1,4 +1,4 @@
-"""Everything at once, drawn from a seed: four polls a second; servers, processes, clocks and readings that fail.
+"""Everything at once, drawn from a seed: four polls a second; servers, processes, clocks, lines and answers that fail.
 
 First the agent is killed again and again and its journal is filled (a quarter as long as what follows), then one
 process lives through everything else for the 20 minutes in which its memory is watched: a killed one takes its growth
@@ -28,6 +28,7 @@ from edge_agent.demo_servers import InfluxDB, Mosquitto
 from edge_agent.lines import parse
 from edge_agent.status import LedgerRow
 from tests.e2e.box import Box, sinks
+from tests.faults.gate import Gate
 from tests.faults.scale import scaled_seconds
 from tests.faults.trial import BALLAST, Trial, within
 from tests.faults.watched import Use
@@ -43,8 +44,13 @@ GROWS, WARMING, LONG = 2e6, 5e6, 600.0
 """Bytes of memory after the warm-up, and in a run shorter than so many seconds, which is still filling its caches."""
 POISON = b'water,site=cl-02,sensor=other distance_m="far"'
 """Makes InfluxDB refuse this field of every gauge: it has another type there."""
-DEVICES = ("sentinel:met-1:0.05", "sentinel:power-1:0.06", "malformed:rain-1:0.1", "out-of-range:water-1:0.08")
-"""What devices do by themselves now and then: codes for "no reading", half a message, a value that cannot be."""
+DEVICES = (
+    *("sentinel:met-1:0.05", "sentinel:power-1:0.06", "malformed:rain-1:0.1", "out-of-range:water-1:0.08"),
+    *("late:cab-1:1500:0.01", "garbled:cab-1:0.02", "exception:met-1:0.02", "wrong-unit:met-1:0.01"),
+    *("late:water-1:1500:0.005", "garbled:power-1:0.02", "exception:power-1:0.01", "wrong-unit:water-1:0.01"),
+)
+"""What devices do by themselves now and then: codes for "no reading", half a message, a value that cannot be; answers
+after the time-out, damaged ones, refusals, another unit's."""
 FROM_MQTT = ("rain-1", "cnt-1")
 """What the agent was not told to have stored, the broker delivers again: of these nothing is lost by a kill."""
 
@@ -73,8 +79,11 @@ def test_all_faults_mixed_leave_every_generated_reading_accounted_for(
     influxdb.create_database("city")
     urllib.request.urlopen(f"{influxdb.url}/write?db=city", data=POISON, timeout=10).close()
     seconds = scaled_seconds(60 * MINUTES, 90)
-    with Box(tmp_path, mosquitto.url, sinks(influxdb), "250ms", 0.1, faults=DEVICES) as box:
-        trial = Trial(box, influxdb, mosquitto, random.Random(SEED))
+    with (
+        Gate(influxdb.url) as gate,
+        Box(tmp_path, mosquitto.url, sinks(gate), "250ms", 0.1, faults=DEVICES) as box,
+    ):
+        trial = Trial(box, influxdb, gate, mosquitto, random.Random(SEED))
         box.start()
         trial.run(KILLING / 2 * seconds, {"agent killed": trial.killed})
         trial.filled()
@@ -91,7 +100,9 @@ def test_all_faults_mixed_leave_every_generated_reading_accounted_for(
     print(f"faults: {', '.join(f'{name} {n}' for name, n in sorted(Counter(trial.done).items()))}")
     assert found.generated == found.delivered + found.quarantined + found.thinned + found.rejected
     assert min(found.quarantined, found.thinned, found.rejected) > 0
-    assert set(trial.done) == {*trial.faults(), "agent killed", "journal full"}
+    assert {*trial.faults(), "journal full"} <= set(trial.done)
+    assert trial.kills
+    assert trial.said > 0
     for row in rows:
         assert row.stored == row.delivered.get("centre", 0) + row.quarantined + row.thinned, row
     assert grown["own"] < (GROWS if seconds >= LONG else WARMING)

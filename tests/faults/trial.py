@@ -13,17 +13,19 @@ import signal
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 
 from drivers.reading import Readings, Source, quantities
 from edge_agent.demo_servers import InfluxDB, Mosquitto, Server
 from edge_agent.rows import Group
 from edge_agent.store import Store
 from tests.e2e.box import Box
+from tests.faults.gate import ANSWERS, Gate, Says
 from tests.faults.stepped import set_clock
 from tests.faults.watched import Use, used_by
 from tests.waiting import wait_until
 
-EVERY = 6.0
+EVERY = 4.0
 """Seconds between two faults, on average."""
 UNTOLD = 3.0
 """Seconds before a kill in which a reading may have been on its way to the disk: a commit's window and its sync."""
@@ -42,10 +44,13 @@ Window = tuple[int, int]
 class Trial:
     """A box with its servers, and what can happen to them."""
 
-    def __init__(self, box: Box, influxdb: InfluxDB, mosquitto: Mosquitto, chance: random.Random) -> None:
-        """`chance` draws which fault comes and how long it lasts."""
+    def __init__(self, box: Box, influxdb: InfluxDB, gate: Gate, mosquitto: Mosquitto, chance: random.Random) -> None:
+        """`gate`: between the box and the database. `chance` draws which fault comes and how long it lasts."""
         self.box, self.influxdb, self.mosquitto, self._chance = box, influxdb, mosquitto, chance
+        self._gate = gate
         self.done: list[str] = []
+        self.said = 0
+        """How often something else than the database answered."""
         self.uses: list[Use] = []
         """Of the present process."""
         self.kills: list[Window] = []
@@ -74,6 +79,7 @@ class Trial:
             "agent frozen": lambda: self._frozen(self._pid),
             "configuration read again": lambda: os.kill(self._pid, signal.SIGHUP),
             "clock set": lambda: set_clock(self._clock, self._chance.choice(STEPS_MS)),
+            **{f"answer: {name}": partial(self._answered, says) for name, says in ANSWERS.items()},
         }
 
     def run(self, seconds: float, also: dict[str, Callable[[], None]] | None = None) -> None:
@@ -100,6 +106,13 @@ class Trial:
         end()
         time.sleep(self._chance.uniform(0, 4))
         server.start()
+
+    def _answered(self, says: Says) -> None:
+        """The database, or what stands in its place, answers so for a while."""
+        self._gate.says, before = says, self._gate.said
+        time.sleep(self._chance.uniform(1, 4))
+        self._gate.says = None
+        self.said += self._gate.said - before
 
     def _frozen(self, pid: int) -> None:
         os.kill(pid, signal.SIGSTOP)
