@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import msgspec
 
@@ -159,8 +159,15 @@ def compare(ledger: Ledger, rows: Iterable[Delivered]) -> Comparison:
         one.index()
     result = Comparison()
     devices = {entry.device for entry in ledger.entries} | set(ledger.sequences)
+    last: dict[str, int] = {}
     for group in _groups(row for row in rows if row.device in devices):
-        _match(group, series, ledger.sequences.get(group[0].device), result)
+        device = group[0].device
+        n = _number(group, series, ledger.sequences.get(device))
+        if n is not None:
+            last[device] = n
+        elif device in last:
+            last[device] += 1
+        _match(group, series, last.get(device), result, is_sure=n is not None)
     for (device, name, tags), one in series.items():
         _settle(device, _label(name, tags), one, result)
     return result
@@ -188,15 +195,19 @@ def _groups(rows: Iterable[Delivered]) -> Iterator[list[Delivered]]:
 
 
 def _match(
-    group: Sequence[Delivered], series: Mapping[Point, _Series], sequence: SequencePoint | None, result: Comparison
+    group: Sequence[Delivered], series: Mapping[Point, _Series], n: int | None, result: Comparison, *, is_sure: bool
 ) -> None:
-    """Find each value of a group among those that were generated."""
-    n = _number(group, series, sequence)
+    """Find each value of a group among those that were generated.
+
+    `n`: its number; not `is_sure`: the number was in a part of the poll that did not come, so it is the next one.
+    """
     for row in group:
         tags = tuple(sorted(row.tags.items()))
         label = _label(row.point, tags)
         one = series.get((row.device, row.point, tags))
-        able = one.numbered(n) if one and n is not None else one.near(row.time) if one else []
+        able = one.numbered(n) if one and n is not None else []
+        if one and not is_sure:
+            able += [given for given in one.near(row.time) if given not in able]
         if not able:
             result.unexpected.append(Found(label, row.device, row.time, n or 0, got=row.value))
             continue
@@ -204,20 +215,28 @@ def _match(
         if not equal:
             result.wrong.append(Found(label, row.device, row.time, able[0].n, able[0].value, row.value))
             continue
-        given = _of(equal, set()) or equal[0]
+        given = next((found for is_free in _FREE if (found := _of(equal, is_free, set()))), equal[0])
         given.found += 1
         given.others.append(equal)
         result.skew[given.kind] = max(result.skew.get(given.kind, 0), abs(row.time - given.time))
 
 
-def _of(equal: list[_Given], seen: set[int]) -> _Given | None:
-    """The sample that a value is of, of those which have it: one that was not found as often as it was given.
+_FREE: tuple[Callable[[_Given], bool], ...] = (
+    lambda given: given.required and not given.found,
+    lambda given: not given.found,
+    lambda given: given.found < given.times,
+)
+"""Which samples a value may be of, the likeliest first."""
 
-    Where all were, the rows that they were found for may be of others: while a value stays the same for a while, the
-    first choice is not always right, and a poll whose parts come of two samples takes from the next one's share.
+
+def _of(equal: list[_Given], is_free: Callable[[_Given], bool], seen: set[int]) -> _Given | None:
+    """The sample that a value is of, of those which have it.
+
+    Where none is free, the rows that they were found for may be of others: while a value stays the same for a while,
+    the first choice is not always right, and a poll whose parts come of two samples takes from the next one's share.
     """
     for given in equal:
-        if given.found < given.times:
+        if is_free(given):
             return given
     fresh = [given for given in equal if given.n not in seen]
     seen.update(given.n for given in fresh)
@@ -225,7 +244,7 @@ def _of(equal: list[_Given], seen: set[int]) -> _Given | None:
         return None
     for given in fresh:
         for i, others in enumerate(given.others):
-            if other := _of(others, seen):
+            if other := _of(others, is_free, seen):
                 other.found += 1
                 other.others.append(others)
                 given.found -= 1

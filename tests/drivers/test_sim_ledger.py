@@ -83,6 +83,30 @@ def test_a_value_that_stays_the_same_in_polls_of_two_samples() -> None:
     assert [one.point for one in compare(_ledger(*lines), again).twice] == ["weather.temp_c"]
 
 
+def test_a_sample_given_twice_does_not_take_its_neighbours_share() -> None:
+    """Of an answer that a reader dropped and asked for again it has one; the next sample has the same value."""
+    doubted = Answer(1, "cab-1", 1000, {"weather.temp_c": 30.0}, doubted=True)
+    lines = [Answer(n, "cab-1", 1000 * n, {"weather.temp_c": 30.0, "weather.rh_pct": n / 10}) for n in (1, 2, 3)]
+    rows = [
+        Delivered("cab-1", name, 1000 * n, value)
+        for n in (1, 2, 3)
+        for name, value in (("weather.temp_c", 30.0), ("weather.rh_pct", max(1, n - 1) / 10))
+    ]
+    found = compare(
+        _ledger(doubted, *lines), [row for row in rows if (row.point, row.time) != ("weather.rh_pct", 1000)]
+    )
+    assert ([one.point for one in found.missing], found.twice) == (["weather.rh_pct"], [])
+
+
+def test_a_part_of_a_poll_without_its_number_while_the_clock_is_wrong() -> None:
+    """The part with the number was refused or damaged: it is the poll after the one before."""
+    lines = [_read(n, 1000 * n) for n in range(1, 60)]
+    rows = [row for row in _rows(*lines, shift=-20_000) if (row.point, row.time) != ("weather.rh_pct", 10_000)]
+    found = compare(_ledger(*lines), rows)
+    assert (found.wrong, found.unexpected, found.twice) == ([], [], [])
+    assert [(one.point, one.n) for one in found.missing] == [("weather.rh_pct", 30)]
+
+
 def test_answers_that_need_not_be_delivered() -> None:
     """Late ones may be there or not; garbled ones must not."""
     good, late, garbled = _read(1, 1000), _read(2, 2000, late=True), _read(3, 3000, fault="garbled")
