@@ -195,7 +195,7 @@ class Delivery:
         size, began = sum(len(row.body) for row in rows), time.monotonic()
         settled = await self._sink.send(rows)
         if settled.delivered or settled.held:  # else the sink wanted none of them, and nobody was asked
-            self._pace.took(time.monotonic() - began, size)
+            self._pace.took(settled.slowest or time.monotonic() - began, size)
             if is_backlog(self._journal, rows):
                 self._pace.spent(settled.bytes or size)
             self._works()

@@ -56,7 +56,9 @@ class Settled(msgspec.Struct, frozen=True):
     excluded: int = 0
     held: tuple[Held, ...] = ()
     bytes: int = 0
-    """What the request took of the line, where the sink knows it."""
+    """What the requests took of the line, where the sink knows it."""
+    slowest: float = 0.0
+    """Seconds of the slowest of several requests; 0: it was one."""
 
 
 class Journal:

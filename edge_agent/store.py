@@ -142,7 +142,8 @@ class Store:
 
     def _probe(self) -> None:
         """Touch every table that a start reads, so that damage there is found here."""
-        self.states()
+        for name in ("", *self.states()):
+            self.count_refused(name)
         self.stat()
         self.last_stamps()
         self._db.execute("SELECT * FROM ledger LIMIT 1").fetchone()

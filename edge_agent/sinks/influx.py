@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import re
 import ssl
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -37,10 +38,12 @@ log = logging.getLogger("edge.sink")
 
 MOST_BYTES = 2 << 20
 """Compressed; InfluxDB 1.6 refuses above 25 MB."""
-WORDS = 300
-"""Characters of the server's answer that are kept."""
+WORDS, READ = 300, 1000
+"""Characters of the server's answer that are kept, and that are looked at."""
 PORTION = 5_000
 """Readings that are taken apart at a time."""
+EMPTY = re.compile(r"\bempty\b|requires points", re.IGNORECASE)
+"""InfluxDB 2.0 and 3 refuse an empty batch for being empty."""
 BUSY = (429, 502, 503, 504)
 """Not now: says nothing of what the server is, and perhaps only a proxy says it."""
 
@@ -68,6 +71,8 @@ class InfluxSink:
         """Read here, at the start, since it takes 20 ms and more."""
         self._session: aiohttp.ClientSession | None = None
         self._sieve = Sieve(self._takes_anything)
+        self._bytes, self._slowest = 0, 0.0
+        """Of the requests of one batch: their size, and the seconds of the slowest."""
 
     async def send(self, rows: Sequence[Row]) -> Settled:
         """Deliver the rows: glued blobs if all is wanted and nothing refused, else line by line."""
@@ -103,11 +108,12 @@ class InfluxSink:
 
     async def _send_in_parts(self, rows: Sequence[Row], words: str | None = None) -> Settled:
         """Find what is refused, and deliver the rest; `words`: why all were. Raises SinkDown, TooLarge."""
+        self._bytes, self._slowest = 0, 0.0
         post = partial(self._try_lines, may_shrink=len(rows) > 1)
         held: list[Held] = []
         taken = 0
         for some in _portions(rows):
-            lines = [each for row in some for each in self._numbered(row)]
+            lines = await asyncio.to_thread(self._lines, some)  # a row may be large, and polls go on meanwhile
             taken += sum(len(line.fields) for _, _, line in lines)
             found = await self._sieve.pass_on(lines, words if len(some) == len(rows) else None, post)
             held += [_held(self.id, each, said) for each, said in found]
@@ -115,27 +121,35 @@ class InfluxSink:
             end = held[-1]
             log.error("readings refused sink=%s readings=%d last=%s error=%s", self.id, len(held), end.line, end.words)
         excluded = sum(row.readings for row in rows) - taken
-        return Settled(delivered=taken - len(held), excluded=excluded, held=tuple(held))
+        return Settled(taken - len(held), excluded, tuple(held), bytes=self._bytes, slowest=self._slowest)
 
     async def _takes_anything(self) -> None:
         """An empty batch tells whether the readings are at fault or the request itself is (a wrong parameter)."""
         try:
             await self._post(pack(""))
         except Refused as refused:
-            raise SinkDown("refused", str(refused)) from refused
+            if not EMPTY.search(str(refused)):
+                raise SinkDown("refused", str(refused)[:WORDS]) from refused
         except TooLarge:
             return  # which is no word about what it takes
 
     async def _try_lines(self, lines: Sequence[Numbered], *, may_shrink: bool) -> str | None:
+        body, began = pack(join(line for _, _, line in lines)), time.monotonic()
         try:
-            await self._post(pack(join(line for _, _, line in lines)))
+            await self._post(body)
         except TooLarge as large:
             if may_shrink:
                 raise
             return str(large)
         except Refused as refused:
             return str(refused)
+        finally:
+            self._bytes += len(body)
+            self._slowest = max(self._slowest, time.monotonic() - began)
         return None
+
+    def _lines(self, rows: Sequence[Row]) -> list[Numbered]:
+        return [each for row in rows for each in self._numbered(row)]
 
     def _numbered(self, row: Row) -> Iterator[Numbered]:
         """The wanted lines of a row."""
@@ -269,7 +283,7 @@ def _held(sink: str, numbered: Numbered, words: str) -> Held:
         measurement=line.measurement,
         hour=line.time // HOUR_MS,
         line=line.text().rstrip("\n"),
-        words=words,
+        words=words[:WORDS],
     )
 
 
@@ -277,6 +291,7 @@ def _judge(status: int, words: str, wait: float | None, place: str) -> None:
     """Say what an answer other than 204 means (docs.influxdata.com, API reference of v1 and v2, `/write`)."""
     if status in (400, 422):
         raise Refused(words)
+    words = words[:WORDS]
     if status == 413:
         raise TooLarge(words)
     if status in (401, 403):
@@ -310,12 +325,12 @@ def _moment(date: str) -> float | None:
 
 async def _words(answer: aiohttp.ClientResponse) -> str:
     """The server's own words, short and on one line."""
-    raw = (await _read(answer, 4 * WORDS)).decode("utf-8", "replace")
+    raw = (await _read(answer, 4 * READ)).decode("utf-8", "replace")
     try:
         raw = msgspec.json.decode(raw, type=_Error).text() or raw
     except msgspec.DecodeError:
         raw = answer.headers.get("X-Influxdb-Error", raw)
-    return " ".join(raw.split())[:WORDS] or f"status {answer.status}"
+    return " ".join(raw.split())[:READ] or f"status {answer.status}"
 
 
 async def _read(answer: aiohttp.ClientResponse, most: int) -> bytes:

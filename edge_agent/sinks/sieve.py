@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 import msgspec
 
 from edge_agent.lines import Line
 from edge_agent.rows import Row
-from edge_agent.sinks.isolate import Post, first, isolate
 
 Numbered = tuple[Row, int, Line]
 """A line, the row that it is of, and the sequence number of its first reading."""
+Post = Callable[[Sequence[Numbered]], Awaitable[str | None]]
+"""Sends some lines; the server's words where it refuses them, None where it took them all."""
 Found = list[tuple[Numbered, str]]
 """Readings that were refused, each by itself, with the server's words."""
 MOST = 1000
@@ -26,7 +27,8 @@ MOST = 1000
 LAPSE = 3600.0
 """Seconds for which a field is remembered that does not come any more."""
 
-_DROPPED = re.compile(r"\bdropped=(\d+)$")
+_DROPPED = re.compile(r"\bdropped=(\d+)(?: for database\b|$)")
+"""InfluxDB 1 ends with the number; 2 goes on to say where."""
 
 
 class _Known(msgspec.Struct, frozen=True):
@@ -50,7 +52,7 @@ class Sieve:
         """True where something was refused before."""
         return bool(self._known)
 
-    async def pass_on(self, lines: list[Numbered], words: str | None, post: Post[Numbered]) -> Found:
+    async def pass_on(self, lines: list[Numbered], words: str | None, post: Post) -> Found:
         """Deliver `lines` by `post`, which says why it refuses some or None; what is refused for good.
 
         `words`: why all of them together were refused; None: they were not tried yet.
@@ -71,31 +73,31 @@ class Sieve:
         self._known = {field: known for field, known in self._known.items() if known.seen > since}
         return found
 
-    async def _like_refused(self, like: list[Numbered], post: Post[Numbered]) -> Found:
-        """Try readings that will likely be refused all at once."""
+    async def _like_refused(self, like: list[Numbered], post: Post) -> Found:
+        """Try readings that will likely be refused, all at once."""
         words = await post(like)
         if words and _all_dropped(words, len(like)):
             return self._noted([(each, self._known[_field(each[2])].words) for each in like])
-        found: Found = []
         if words:
             await self._takes_anything()
-            found = await isolate(like, words, post, prove=True)
+        found = await _refused_of(like, words, post)
         for _, _, single in like:
             self._known.pop(_field(single), None)
         return self._noted(found)
 
-    async def _first_refused(
-        self, lines: list[Numbered], words: str, post: Post[Numbered]
-    ) -> tuple[Found, list[Numbered]]:
-        """What is refused of the first line at fault, or of all where all are; and the lines not looked at."""
-        if _all_dropped(words, len(lines)):
-            alone = [single for line in lines for single in _singles(line)]
-            said = await post(alone)
-            if said is None or _all_dropped(said, len(alone)):
-                return self._noted([(each, said) for each in alone] if said else []), []
-        fault, others, words = await first(lines, words, post, prove=False)
-        found = await isolate(list(_singles(fault[0])), words, post, prove=True) if fault else []
-        return self._noted(found), others
+    async def _first_refused(self, lines: list[Numbered], words: str, post: Post) -> tuple[Found, list[Numbered]]:
+        """What is refused of the first line at fault, or of the first ones where all of them are; what was not looked
+        at. One line at fault among n costs log2(n) + 1 requests."""
+        others: list[Numbered] = []
+        while len(lines) > 1 and not _all_dropped(words, len(lines)):
+            half = len(lines) // 2
+            left, right = lines[:half], lines[half:]
+            if (said := await post(left)) is None:
+                lines = right
+            else:
+                lines, others, words = left, right + others, said
+        alone = [single for line in lines for single in _singles(line)]
+        return self._noted(await _refused_of(alone, await post(alone), post)), others
 
     def _noted(self, found: Found) -> Found:
         for (_, _, single), words in found:
@@ -118,6 +120,18 @@ class Sieve:
         return like, others
 
 
+async def _refused_of(singles: list[Numbered], words: str | None, post: Post) -> Found:
+    """Which of some readings are refused; `words`: what was said of all together. Each was refused by itself, or with
+    others none of which was taken."""
+    if words is None:
+        return []
+    if len(singles) == 1 or _all_dropped(words, len(singles)):
+        return [(each, words) for each in singles]
+    half = len(singles) // 2
+    parts = (singles[:half], singles[half:])
+    return [each for part in parts for each in await _refused_of(part, await post(part), post)]
+
+
 def _singles(numbered: Numbered) -> Iterable[Numbered]:
     row, sequence, line = numbered
     return ((row, sequence + k, single) for k, single in enumerate(line.single()))
@@ -129,6 +143,9 @@ def _field(single: Line) -> tuple[str, str]:
 
 
 def _all_dropped(words: str, count: int) -> bool:
-    """True where the server says that it took none of `count` points (InfluxDB's "partial write: … dropped=7")."""
+    """True where the server says that it took none of `count` points (InfluxDB's "partial write: … dropped=7").
+
+    It counts in one shard (a day, or a week) only: of points in several it is never all.
+    """
     found = _DROPPED.search(words)
     return found is not None and int(found[1]) == count

@@ -125,6 +125,24 @@ def test_backlog_older_than_the_server_keeps_is_held_beside_live_readings(
     assert held == [(0, 50 * count), (2 * count, 0), (0, 50 * count), (2 * count, 0)]
     assert all("retention policy" in each.words for settled, _ in found for each in settled.held)
     assert max(writes for _, writes in found) <= 4
+    ((settled, writes),) = server.sends([*old, *live])
+    assert (settled.delivered, len(settled.held)) == (4 * count, 100 * count)
+    assert writes <= 40
+
+
+def test_refused_field_across_two_shards_is_found_in_few_requests(shared_influxdb: InfluxDB, database: str) -> None:
+    """The server says of one shard only how many points it dropped."""
+    shared_influxdb.query(
+        f'CREATE RETENTION POLICY "day" ON "{database}" DURATION 24h REPLICATION 1 SHARD DURATION 1h DEFAULT'
+    )
+    hour = (time.time_ns() // 3_600_000_000_000 - 3) * 3_600_000
+    server = Server(shared_influxdb, database)
+    for each in (hour - 1, hour + 1):  # it knows the number in both
+        server.sends([row(-1, [Readings(STATIONS[0], each, 0, (20.0, 80.0))])])
+    batch = [poll(n, hour - 50_000) for n in range(1, 101)]
+    ((_, first), (settled, writes)) = server.sends([poll(1, hour + 60_000)], batch)
+    assert (settled.delivered, len(settled.held)) == (100 * (EACH - 1), 100)
+    assert (first <= 14, writes <= 20) == (True, True)
 
 
 @pytest.mark.parametrize("fields", [1, 2, 3])

@@ -20,7 +20,6 @@ from edge_agent.ledger import HOUR_MS
 from edge_agent.rows import Row
 from edge_agent.sinks import Life, SinkDown, TooLarge
 from edge_agent.sinks.influx import InfluxSink
-from edge_agent.sinks.isolate import isolate
 from tests.edge_agent.centre_box import ROOM, Centre, deliver, fill, more, reading
 from tests.waiting import until
 
@@ -279,30 +278,7 @@ def test_pauses_grow_to_a_minute_each_with_jitter(tmp_path: Path, monkeypatch: p
     assert len({round(s / w, 3) for w, s in pairs}) > 3
 
 
-# --- finding what is refused ------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("prove", [True, False])
-@pytest.mark.parametrize("faults", [1, 2, 3, 5, 40])
-def test_items_at_fault_are_found_and_all_others_delivered(faults: int, prove: bool) -> None:
-    """Exactly those at fault come back, every other one was in a request that was taken; few requests each."""
-    chance = random.Random(faults)
-    bad = set(chance.sample(range(1000), faults))
-    taken: set[int] = set()
-    posts = 0
-
-    async def post(items: Sequence[int]) -> str | None:
-        nonlocal posts
-        posts += 1
-        if bad.intersection(items):
-            return "refused"
-        taken.update(items)
-        return None
-
-    found = asyncio.run(isolate(range(1000), "refused", post, prove=prove))
-    assert sorted(item for item, _ in found) == sorted(bad)
-    assert taken == set(range(1000)) - bad
-    assert posts <= (12 * faults if faults <= 3 else 36 + 20 * faults)
+# --- what goes out ----------------------------------------------------------------------------------------------------
 
 
 def test_small_rows_of_a_batch_go_as_one_body() -> None:

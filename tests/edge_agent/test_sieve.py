@@ -78,6 +78,38 @@ def test_exactly_what_is_refused_is_found(seed: int, tells: bool) -> None:
         assert set(every) - server.bad <= server.taken
 
 
+@pytest.mark.parametrize("fields", [1, 3])
+def test_no_reading_is_held_for_the_size_of_a_request(fields: int) -> None:
+    """A server that takes four lines at a time, and refuses two readings of a hundred lines."""
+    server = Server(tells=True)
+    lines = [(row, n, Line(line.series, line.fields[:fields], (), line.time)) for row, n, line in batch(0, 100)]
+    server.bad = set(readings(lines)[17:19])
+
+    async def post(some: Sequence[Numbered]) -> str | None:
+        return await server.post(some) if len(some) <= 4 else "Request Entity Too Large"
+
+    found = asyncio.run(Sieve(server.takes_anything).pass_on(lines, None, post))
+    assert {readings([each])[0] for each, _ in found} == server.bad
+    assert server.taken == set(readings(lines)) - server.bad
+
+
+@pytest.mark.parametrize("then", ["", " for database: city for retention policy: week"])
+def test_what_is_known_is_tried_at_once(then: str) -> None:
+    """As InfluxDB 1 says how many it dropped, and as InfluxDB 2 does."""
+    server = Server(tells=True)
+
+    async def post(some: Sequence[Numbered]) -> str | None:
+        words = await server.post(some)
+        return words and words + then
+
+    known = Sieve(server.takes_anything)
+    server.bad = {("weather,sensor=met-1", "b", at) for at in range(9)}
+    for at in range(9):
+        before = server.posts
+        assert len(asyncio.run(known.pass_on(batch(at), None, post))) == 1
+        assert server.posts - before <= (2 if at else 14)
+
+
 def test_request_that_is_wrong_holds_no_reading() -> None:
     """Also where some fields are known to be refused: the sink is at fault, and all is kept."""
     server = Server(tells=True)
