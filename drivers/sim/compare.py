@@ -25,7 +25,7 @@ NEAR = (0, -1, 1, -2, 2, -3, 3)
 """Samples beside the row's own in which a value may be found."""
 CANDIDATES = 12
 """Samples on both sides of a row's time that are tried where it carries no number."""
-MOST_MOVED = 200
+MOST_MOVED = 30
 """Samples looked at to find one for a value."""
 OWN_COLUMNS = frozenset({"time", "name", "site", "sensor", "q", "qr"})
 

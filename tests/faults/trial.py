@@ -27,6 +27,8 @@ from tests.waiting import wait_until
 
 EVERY = 4.0
 """Seconds between two faults, on average."""
+OFTEN = 4
+"""How often what only a part of the time has comes, compared with the others."""
 UNTOLD = 3.0
 """Seconds before a kill in which a reading may have been on its way to the disk: a commit's window and its sync."""
 STEPS_MS = (-20_000, -2_000, 0, 700, 20_000)
@@ -79,21 +81,28 @@ class Trial:
             "agent frozen": lambda: self._frozen(self._pid),
             "configuration read again": lambda: os.kill(self._pid, signal.SIGHUP),
             "clock set": lambda: set_clock(self._clock, self._chance.choice(STEPS_MS)),
-            **{f"answer: {name}": partial(self._answered, says) for name, says in ANSWERS.items()},
+            **{f"answer: {name}": partial(self._answered, says) for name, says in ANSWERS.items() if not says.above},
         }
 
-    def run(self, seconds: float, also: dict[str, Callable[[], None]] | None = None) -> None:
+    def deaths(self) -> dict[str, Callable[[], None]]:
+        """Those after which there is another process, or that one process remembers."""
+        return {"agent killed": self._killed, "answer: too large": self._too_large}
+
+    def run(self, seconds: float, *, deadly: bool = False) -> None:
         """Faults, one after the other with pauses, until the time is over; a look at the agent after each."""
         ends = time.monotonic() + seconds
-        faults = self.faults() | (also or {})
+        cards = sorted([*self.faults(), *(OFTEN * list(self.deaths()) if deadly else ())])
         deck: list[str] = []
         while time.monotonic() < ends:
-            deck = deck or self._chance.sample(sorted(faults), len(faults))  # each comes before one comes again
-            name = deck.pop()
-            self.done.append(name)
-            faults[name]()
+            deck = deck or self._chance.sample(cards, len(cards))  # each comes before one comes again
+            self.strike(deck.pop())
             time.sleep(self._chance.uniform(0.3, 1.7) * EVERY)
             self.uses.append(used_by(self._pid))
+
+    def strike(self, name: str) -> None:
+        """One fault."""
+        self.done.append(name)
+        (self.faults() | self.deaths())[name]()
 
     # --- the agent's process lives on ---------------------------------------------------------------------------------
 
@@ -119,9 +128,13 @@ class Trial:
         time.sleep(self._chance.uniform(0.2, 2))
         os.kill(pid, signal.SIGCONT)
 
+    def _too_large(self) -> None:
+        """The database takes small requests only; so it is asked from then on."""
+        self._answered(ANSWERS["too large"])
+
     # --- the agent's process ends -------------------------------------------------------------------------------------
 
-    def killed(self) -> None:
+    def _killed(self) -> None:
         """kill -9; what no one had acknowledged is gone."""
         now = time.time()
         self.box.kill()
