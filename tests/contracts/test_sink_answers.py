@@ -224,6 +224,34 @@ def test_reading_that_is_refused_is_held_and_the_rest_goes(status: int) -> None:
     assert (settled.delivered, [(h.sequence, h.words) for h in settled.held]) == (9, [(6, "no fives here")])
 
 
+def picky(empty: bytes) -> Answer:
+    """Refuses the value 2, and an empty batch with the words `empty`."""
+
+    def answer(request: Request, body: bytes) -> None:
+        batch = gzip.decompress(body)
+        words = b"no such thing" if b"level_m=2" in batch else b"" if batch else empty
+        give(400 if words else 204, words)(request, body)
+
+    return answer
+
+
+@pytest.mark.parametrize("empty", [b"incoming write was empty", b"writing requires points"])
+def test_server_that_refuses_an_empty_batch_for_being_empty_gets_the_rest(empty: bytes) -> None:
+    """As InfluxDB 3 and 2.0 do: one reading is held, and the line is charged with what all the requests took of it."""
+    with server(picky(empty)) as settings:
+        settled = send(settings, 4)
+    assert (settled.delivered, [held.words for held in settled.held]) == (3, ["no such thing"])
+    assert settled.bytes > len(pack("")) * 3
+    assert 0 < settled.slowest < 10
+
+
+def test_server_that_refuses_every_batch_for_another_reason_is_down() -> None:
+    """The request is at fault, not the readings: none is held."""
+    with server(picky(b"invalid precision")) as settings, pytest.raises(SinkDown) as down:
+        send(settings, 4)
+    assert (down.value.what, down.value.words) == ("refused", "invalid precision")
+
+
 # --- a connection that breaks -----------------------------------------------------------------------------------------
 
 
